@@ -1,0 +1,211 @@
+"""Model to bytes and back: versioned, additive, strict about types, deaf to unknown fields.
+
+Pure. A reader ignores fields it does not know, so an older worker can follow a newer monitor; what it cannot read
+raises ``ContractError``, which followers treat as no news, never as an empty view.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sidecar.contract.model import Admin, Health, Reading, Report, Tally, Verdict, View
+
+SCHEMA = 1
+"""Major version of the view; a reader refuses a greater one."""
+
+
+class ContractError(ValueError):
+    """What stands in the store is not what we write; the message says what and where."""
+
+
+def view_body(view: View) -> str:
+    """The view as JSON without its ``epoch`` and without the opening brace.
+
+    The publishing script knows the epoch and puts ``{"epoch":N,`` in front, so that Lua never re-encodes JSON
+    (cjson turns large integers and empty arrays into something else).
+    """
+    content = {
+        "schema": SCHEMA,
+        "token": view.token,
+        "store_id": view.store_id,
+        "config_hash": view.config_hash,
+        "backends": {verdict.id: _verdict_fields(verdict) for verdict in view.backends.values()},
+    }
+    return json.dumps(content, separators=(",", ":"))[1:]
+
+
+def encode_view(view: View) -> bytes:
+    """The whole view as the store holds it; see ``view_body`` for the form that is published."""
+    return f'{{"epoch":{view.epoch},{view_body(view)}'.encode()
+
+
+def decode_view(raw: bytes | str) -> View:
+    """Read a published view.
+
+    Raises:
+        ContractError: not JSON, a newer major schema, or a field of the wrong type or out of its range.
+    """
+    try:
+        content = json.loads(raw)
+        if not isinstance(content, dict):
+            raise ContractError("the view is not a JSON object")
+        if (schema := _integer(content, "schema")) > SCHEMA:
+            raise ContractError(f"the view has schema {schema}; this program reads up to {SCHEMA}")
+        backends = content["backends"]
+        return View(
+            epoch=_integer(content, "epoch"),
+            token=_integer(content, "token"),
+            store_id=str(content["store_id"]),
+            config_hash=str(content["config_hash"]),
+            backends={name: _verdict(name, fields) for name, fields in backends.items()},
+        )
+    except ContractError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ContractError(f"the view cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _verdict_fields(verdict: Verdict) -> dict[str, object]:
+    return {
+        "url": verdict.url,
+        "state": verdict.state,
+        "reason": verdict.reason,
+        "since_ms": verdict.since_ms,
+        "admin": verdict.admin,
+        "ejected_ms": verdict.ejected_ms,
+        "ramp_ms": verdict.ramp_ms,
+        "weight": verdict.weight,
+    }
+
+
+def _verdict(name: str, fields: dict[str, Any]) -> Verdict:
+    weight = fields.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < 1e6:
+        raise ContractError(f"weight of {name!r} is {weight!r}")
+    return Verdict(
+        id=name,
+        url=str(fields["url"]),
+        state=Health(fields["state"]),
+        reason=str(fields.get("reason", "")),
+        since_ms=_integer(fields, "since_ms"),
+        admin=Admin(fields.get("admin", "ready")),
+        ejected_ms=_integer(fields, "ejected_ms", 0),
+        ramp_ms=_integer(fields, "ramp_ms", 0),
+        weight=float(weight),
+    )
+
+
+def _integer(fields: Mapping[str, Any], name: str, default: int | None = None) -> int:
+    value = fields.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
+        raise ContractError(f"{name} is {value!r}, not a whole number from 0 to 2^53")
+    return value
+
+
+def backend_hash(verdict: Verdict, reading: Reading) -> dict[str, str]:
+    """The fields of ``backend:<id>`` that the monitor knows; what is unknown is an empty string."""
+    return {
+        "url": verdict.url,
+        "state": verdict.state,
+        "reason": verdict.reason,
+        "since": str(verdict.since_ms),
+        "admin": verdict.admin,
+        "weight": f"{verdict.weight:g}",
+        "probe_ms": _decimal(reading.probe_ms),
+        "ttfb_ms": _decimal(reading.ttfb_ms),
+        "ok_streak": str(reading.ok_streak),
+        "fail_streak": str(reading.fail_streak),
+        "ejected_ms": str(verdict.ejected_ms),
+    }
+
+
+def reading_from_hash(fields: Mapping[str, str]) -> Reading:
+    """The latest probe figures out of ``backend:<id>``; anything unreadable counts as absent."""
+    return Reading(
+        ok_streak=_count(fields.get("ok_streak")),
+        fail_streak=_count(fields.get("fail_streak")),
+        probe_ms=_milliseconds(fields.get("probe_ms")),
+        ttfb_ms=_milliseconds(fields.get("ttfb_ms")),
+    )
+
+
+def _decimal(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _count(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() and len(text) < 16 else 0
+
+
+def _milliseconds(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if 0 <= value < 1e12 else None
+
+
+def report_hash(report: Report) -> dict[str, str]:
+    """The fields of ``worker:<host>:<instance>:<slot>``; counters per backend are JSON under ``backend:<id>``."""
+    fields = {
+        "host": report.host,
+        "instance": report.instance,
+        "slot": str(report.slot),
+        "pid": str(report.pid),
+        "incarnation": report.incarnation,
+        "heartbeat": str(report.heartbeat_ms),
+        "applied_epoch": str(report.applied_epoch),
+        "view_age_ms": "" if report.view_age_ms is None else str(report.view_age_ms),
+        "draining": "1" if report.draining else "0",
+    }
+    return fields | {f"backend:{name}": json.dumps(_tally_fields(tally)) for name, tally in report.tallies.items()}
+
+
+def report_from_hash(fields: Mapping[str, str]) -> Report:
+    """Read one worker's report.
+
+    Raises:
+        ContractError: a field is missing or unreadable.
+    """
+    try:
+        age = fields["view_age_ms"]
+        return Report(
+            host=fields["host"],
+            instance=fields["instance"],
+            slot=int(fields["slot"]),
+            pid=int(fields["pid"]),
+            incarnation=fields["incarnation"],
+            heartbeat_ms=int(fields["heartbeat"]),
+            applied_epoch=int(fields["applied_epoch"]),
+            view_age_ms=int(age) if age else None,
+            draining=fields.get("draining") == "1",
+            tallies={
+                name.removeprefix("backend:"): _tally(json.loads(raw))
+                for name, raw in fields.items()
+                if name.startswith("backend:")
+            },
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ContractError(f"a worker's report cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _tally_fields(tally: Tally) -> dict[str, object]:
+    return {
+        "inflight": tally.inflight,
+        "requests": tally.requests,
+        "responses": tally.responses,
+        "failures": tally.failures,
+        "retries": tally.retries,
+        "latency_s": round(tally.latency_s, 6),
+    }
+
+
+def _tally(fields: dict[str, Any]) -> Tally:
+    return Tally(
+        inflight=_integer(fields, "inflight", 0),
+        requests=_integer(fields, "requests", 0),
+        responses=_integer(fields, "responses", 0),
+        failures=_integer(fields, "failures", 0),
+        retries=_integer(fields, "retries", 0),
+        latency_s=float(fields.get("latency_s", 0.0)),
+    )

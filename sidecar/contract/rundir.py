@@ -1,0 +1,42 @@
+"""The run directory: where the programs of one namespace on one machine find each other without being told.
+
+Holds the embedded store's socket, the disk copy of the view, the console's token. Mode 0700, owned by the user.
+"""
+
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+
+class RunDirectoryError(OSError):
+    """The run directory is not safe to use: somebody else's, or open to others."""
+
+
+def run_directory(namespace: str, environ: Mapping[str, str]) -> Path:
+    """Where it is: below ``XDG_RUNTIME_DIR``, else a folder of the user's in the temp directory. Makes nothing."""
+    if base := environ.get("XDG_RUNTIME_DIR"):
+        return Path(base, "sidebeat", namespace)
+    return Path(tempfile.gettempdir(), f"sidebeat-{os.getuid()}", namespace)
+
+
+def make_run_directory(namespace: str, environ: Mapping[str, str]) -> Path:
+    """Make it, parents included, mode 0700.
+
+    Raises:
+        RunDirectoryError: its parent or itself is a link, belongs to another user, or is open to others
+            (in a temp directory anybody could have made it first).
+    """
+    directory = run_directory(namespace, environ)
+    for path in (directory.parent, directory):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = path.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+            raise RunDirectoryError(f"{path} is not a directory of yours with mode 0700")
+    return directory
+
+
+def store_socket(namespace: str, environ: Mapping[str, str]) -> Path:
+    """The embedded store's unix socket; it exists only while such a store runs."""
+    return run_directory(namespace, environ) / "store.sock"
