@@ -1,0 +1,406 @@
+"""One request between a client side and upstream connections: attempts, retries, deadlines, accounts.
+
+Both lanes drive this one class; what differs between them is the ``Downstream`` they put in front. Nothing here is
+awaited: callbacks come from the client's side and from the connection, and each call does what it must and returns.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from sidecar.contract.config import Listen
+from sidecar.contract.model import Backend
+from worker.failure import Failure, Refused, Stage
+from worker.headers import Peer, loops, request_fields
+from worker.http1 import CHUNKED, RequestHead, ResponseHead, encode_chunk, last_chunk
+from worker.pool import Pool
+from worker.retry import GATEWAY_ERRORS, IDEMPOTENT
+from worker.route import Destination, Router, split_target
+from worker.upstream import UpstreamConnection
+
+
+class Downstream(Protocol):
+    """The client's side of an exchange, in whichever lane."""
+
+    def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
+        """The final response, with what came of its body so far."""
+
+    def body(self, data: bytes, trailers: bytes, *, done: bool) -> None:
+        """More of the body, without framing; trailers only with ``done``."""
+
+    def informational(self, head: ResponseHead) -> None:
+        """A 1xx response."""
+
+    def refuse(self, failure: Failure) -> None:
+        """Nothing was passed on, and nothing will be: answer with an error of ours."""
+
+    def cut(self, failure: Failure) -> None:
+        """Something was passed on and the rest will not come: end the connection so that the client sees it."""
+
+    def switched(self, head: ResponseHead, data: bytes) -> None:
+        """The backend switches protocols; ``exchange.connection`` is the other end of the tunnel."""
+
+    def raw(self, data: bytes) -> None:
+        """Bytes through the tunnel."""
+
+    def raw_eof(self) -> None:
+        """The backend's direction of the tunnel ended."""
+
+    def hold_upload(self, *, hold: bool) -> None:
+        """Whether to stop or go on reading the request's body."""
+
+
+class Service(Protocol):
+    """What an exchange needs of the worker it runs in."""
+
+    listen: Listen
+    router: Router
+    pools: dict[str, Pool]
+    via: bytes
+    date: bytes
+    clock: Callable[[], float]
+    active: set["Exchange"]
+
+
+def exchange_for(service: Service, head: RequestHead, *, peer: Peer, downstream: Downstream) -> "Exchange":
+    """The exchange that a request's head asks for, not yet started.
+
+    Raises:
+        Refused: nobody serves it here.
+    """
+    if head.method in (b"TRACE", b"CONNECT"):
+        raise Refused(Failure.METHOD_REFUSED, "TRACE and CONNECT are not forwarded")
+    if b"via" in head.special and loops(head, service.via):
+        raise Refused(Failure.LOOP, "our own pseudonym in Via")
+    if 0 < service.listen.max_body_bytes < head.length:
+        raise Refused(Failure.BODY_TOO_LARGE, "Content-Length over max_body_bytes")
+    authority, path, query = split_target(head.target)
+    if authority is not None:
+        head.host = authority
+    destination = service.router.find(head.method, head.host, path)
+    if destination is None:
+        raise Refused(Failure.NO_ROUTE, "no route matches")
+    target = head.target
+    if authority is not None or destination.strip:
+        target = (path.removeprefix(destination.strip) or b"/") + query
+    return Exchange(
+        service,
+        service.pools[destination.pool],
+        destination,
+        head,
+        target=target,
+        authority=authority,
+        peer=peer,
+        downstream=downstream,
+    )
+
+
+class Exchange:
+    """A request, from its head to the last byte of its response."""
+
+    __slots__ = (
+        "_began",
+        "_connect_failures",
+        "_connecting",
+        "_destination",
+        "_downstream",
+        "_head",
+        "_host",
+        "_other_failures",
+        "_peer",
+        "_pieces",
+        "_pool",
+        "_repeatable",
+        "_request_done",
+        "_responded",
+        "_row",
+        "_service",
+        "_target",
+        "_tried",
+        "_upload_held",
+        "_upload_size",
+        "backend",
+        "connection",
+        "deadline",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        service: Service,
+        pool: Pool,
+        destination: Destination,
+        head: RequestHead,
+        *,
+        target: bytes,
+        authority: bytes | None,
+        peer: Peer,
+        downstream: Downstream,
+    ) -> None:
+        """Prepare; ``start`` begins.
+
+        Args:
+            service: the worker.
+            pool: where the request goes.
+            destination: how its head changes on the way.
+            head: as read.
+            target: in origin form, prefix taken off.
+            authority: what the target said where it came in absolute form; it replaces Host (RFC 9112 §3.2.2).
+            peer: who sent it.
+            downstream: who gets the answer.
+        """
+        self._service = service
+        self._pool = pool
+        self._destination = destination
+        self._head = head
+        self._target = target
+        self._host = authority
+        self._peer = peer
+        self._downstream = downstream
+        self._row = -1
+        self._tried: tuple[int, ...] = ()
+        self._began = 0.0
+        self._connecting = False
+        self._connect_failures = 0
+        self._other_failures = 0
+        self._pieces: list[bytes] | None = None if head.length == 0 else []
+        self._upload_size = 0
+        self._upload_held = False
+        self._request_done = head.length == 0
+        self._repeatable = head.method in IDEMPOTENT or b"idempotency-key" in head.special
+        self._responded = False
+        self.backend: Backend | None = None
+        self.connection: UpstreamConnection | None = None
+        self.deadline = 0.0
+
+    def start(self) -> None:
+        """Make the first attempt."""
+        self._service.active.add(self)
+        self._attempt()
+
+    def _attempt(self) -> None:
+        """Pick a backend and send the request to it."""
+        now = self._service.clock()
+        candidate = self._pool.pick(self._tried, now)
+        if candidate is None:
+            self._service.active.discard(self)
+            self._downstream.refuse(Failure.NO_BACKEND)
+            return
+        self._row = row = candidate.row
+        self.backend = candidate.backend
+        self._began = now
+        self._pool.writer.begin(row)
+        connection = self._pool.upstreams[row].take()
+        if connection is None:
+            self._connect(now)
+        else:
+            self._send(connection)
+
+    def _connect(self, now: float) -> None:
+        """Wait for a new connection; a body not yet read is not read before a backend has accepted."""
+        self._connecting = True
+        self.deadline = now + self._pool.timeouts.connect_s + 1.0
+        if not self._request_done:
+            self._downstream.hold_upload(hold=True)
+        self._pool.upstreams[self._row].connect(self)
+
+    def connected(self, connection: UpstreamConnection) -> None:
+        """See ``Connecting``."""
+        self._connecting = False
+        self._send(connection)
+        if not self._request_done:
+            self._downstream.hold_upload(hold=False)
+
+    def _send(self, connection: UpstreamConnection) -> None:
+        self.connection = connection
+        head = self._head
+        line = b"%b %b HTTP/1.1" % (head.method, self._target)
+        data = line + request_fields(head, self._peer, self._service.via, host=self._host_field())
+        if self._pieces:
+            data = b"".join((data, *self._pieces))
+        self.deadline = self._began + self._pool.timeouts.response_headers_s
+        connection.send(self, data, to_head=head.method == b"HEAD", complete=self._request_done)
+        self._forget_pieces()
+
+    def _host_field(self) -> bytes | None:
+        """What Host is to say, None where the client's stands."""
+        wish = self._destination.host_header
+        if wish == "preserve":
+            return self._host if self._host is not None or self._head.host else self._authority()
+        return self._authority() if wish == "upstream" else wish.encode()
+
+    def _authority(self) -> bytes:
+        assert self.backend is not None  # noqa: S101 - a request is sent to a backend
+        return self.backend.address.authority.encode()
+
+    def _forget_pieces(self) -> None:
+        """Keep the body only while it may be sent again."""
+        if self._pieces is not None and (not self._repeatable or self._upload_size > self._pool.replay_bytes):
+            self._pieces = None
+            self._repeatable = False
+
+    def upload(self, data: bytes, trailers: bytes, *, done: bool) -> None:
+        """More of the request's body, without framing; ``done`` with the last of it."""
+        if self._head.length == CHUNKED:
+            data = (encode_chunk(data) if data else b"") + (last_chunk(trailers) if done else b"")
+        self._request_done = done
+        self._upload_size += len(data)
+        if self._pieces is not None:
+            self._pieces.append(data)
+        connection = self.connection
+        if connection is None:
+            return
+        connection.request_sent = done
+        connection.transport.write(data)
+        self.deadline = self._service.clock() + self._pool.timeouts.response_headers_s
+        self._forget_pieces()
+
+    def response(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
+        """See ``Receiver``."""
+        now = self._service.clock()
+        if done:
+            self.connection = None
+        if head.status in self._pool.rules.gateway_errors and self._retries(Failure.GATEWAY_ERROR, now):
+            return
+        self._account(head.status, now)
+        self._responded = True
+        self._pieces = None
+        if done:
+            self._finish()
+        else:
+            self.deadline = now + self._pool.timeouts.idle_s
+        self._downstream.respond(head, body, done=done)
+
+    def _account(self, status: int, now: float) -> None:
+        """Write down an answer; one that says the backend could not do it counts as a failure."""
+        writer = self._pool.writer
+        writer.status(self._row, status)
+        if status in GATEWAY_ERRORS:
+            writer.fail(self._row, now - self._began, now)
+        else:
+            writer.respond(self._row, now - self._began, now)
+
+    def body(self, data: bytes, trailers: bytes, *, done: bool) -> None:
+        """See ``Receiver``."""
+        if done:
+            self.connection = None
+            self._finish()
+        else:
+            self.deadline = self._service.clock() + self._pool.timeouts.idle_s
+        self._downstream.body(data, trailers, done=done)
+
+    def informational(self, head: ResponseHead) -> None:
+        """See ``Receiver``."""
+        self._downstream.informational(head)
+
+    def switched(self, head: ResponseHead, data: bytes) -> None:
+        """See ``Receiver``."""
+        self._account(head.status, self._service.clock())
+        self._responded = True
+        self.deadline = _NEVER
+        self._downstream.switched(head, data)
+
+    def raw(self, data: bytes) -> None:
+        """See ``Receiver``."""
+        self._downstream.raw(data)
+
+    def raw_eof(self) -> None:
+        """See ``Receiver``."""
+        self._downstream.raw_eof()
+
+    def upstream_full(self, *, full: bool) -> None:
+        """See ``Receiver``."""
+        self._upload_held = full
+        self._downstream.hold_upload(hold=full)
+
+    def end_of_tunnel(self) -> None:
+        """Both directions are closed."""
+        if self.connection is not None:
+            self.connection.abort()
+            self.connection = None
+        self._finish()
+
+    def hold_response(self, *, hold: bool) -> None:
+        """Stop or go on reading from the backend: the client takes no more, or takes more again."""
+        connection = self.connection
+        if connection is None or connection.transport.is_closing():
+            return
+        if hold:
+            connection.transport.pause_reading()
+        else:
+            connection.transport.resume_reading()
+
+    def failed(self, failure: Failure) -> None:
+        """See ``Receiver`` and ``Connecting``."""
+        self._connecting = False
+        connection, self.connection = self.connection, None
+        if self._responded:
+            self._pool.writer.fail(self._row, 0.0, self._service.clock())
+            self._finish()
+            self._downstream.cut(failure)
+        elif failure is Failure.RESET and connection and connection.reused and connection.silent and self._can_repeat():
+            # The backend closed an idle connection while our request was on its way: no fault of either (not counted).
+            self._pool.upstreams[self._row].close_idle(self._service.clock())
+            self._connect(self._service.clock())
+        elif not self._retries(failure, self._service.clock()):
+            self._finish()
+            self._downstream.refuse(failure)
+
+    def _can_repeat(self) -> bool:
+        """Whether what was sent may be sent again, and is still at hand."""
+        return self._repeatable and (self._head.length == 0 or self._pieces is not None)
+
+    def _retries(self, failure: Failure, now: float) -> bool:
+        """Make another attempt if the rules allow one, and say whether they did."""
+        if failure.stage is Stage.CONNECT:
+            self._connect_failures += 1
+        else:
+            self._other_failures += 1
+        row = self._row
+        allowed = self._pool.rules.allows(
+            failure,
+            repeatable=self._can_repeat(),
+            connect_failures=self._connect_failures,
+            other_failures=self._other_failures,
+        )
+        if failure is Failure.GATEWAY_ERROR and not allowed:
+            return False
+        self._pool.writer.fail(row, now - self._began, now)
+        if not allowed:
+            return False
+        if self.connection is not None:
+            self.connection.abort()
+            self.connection = None
+        self._pool.writer.end(row)
+        self._pool.writer.retry(row)
+        self._row = -1
+        self._tried = (*self._tried, row)
+        self._attempt()
+        return True
+
+    def abort(self) -> None:
+        """The client is gone: give the attempt up at once, and hold nothing against the backend."""
+        if self.connection is not None:
+            self.connection.abort()
+            self.connection = None
+        elif self._connecting:
+            self._pool.upstreams[self._row].stop_connecting(self)
+        self._finish()
+
+    def check_deadline(self, now: float) -> None:
+        """Called by the worker's ticker."""
+        if now < self.deadline or self._connecting:
+            return
+        if not self._request_done and not self._responded and not self._upload_held:
+            return  # it is the client that is slow, and its own deadline comes first
+        if self.connection is not None:
+            self.connection.abort()
+        self.failed(Failure.IDLE_TIMEOUT if self._responded else Failure.RESPONSE_TIMEOUT)
+
+    def _finish(self) -> None:
+        """The attempt is over, and with it the exchange."""
+        if self._row >= 0:
+            self._pool.writer.end(self._row)
+            self._row = -1
+        self._service.active.discard(self)
+
+
+_NEVER = float("inf")

@@ -1,0 +1,269 @@
+"""The ASGI lane: the same exchange as an ASGI callable, for users' own apps and for other servers.
+
+An ``Exchange`` calls back; an ASGI app awaits. ``AsgiSide`` stands between: what the backend sends is queued until
+``send`` takes it, what ``receive`` gives is fed to the exchange. A request that is answered at once costs no task; only
+one that takes longer than ``PATIENCE_S`` gets a watcher for its client's leaving.
+"""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from worker.answer import error_fields
+from worker.exchange import Exchange, Service, exchange_for
+from worker.failure import STATUS, Failure, Refused
+from worker.headers import Peer, is_trusted, response_fields
+from worker.http1 import RequestHead, ResponseHead, read_request
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+PATIENCE_S = 0.02
+"""How long a request runs before its client's leaving is watched for: a task for each would cost more than it does."""
+HIGH_WATER = 65_536
+"""Bytes queued for a client before its backend has to wait; uvicorn's own mark."""
+
+_FIELD = re.compile(rb"\r\n([^:]++):[ \t]*+([^\r]*+)")
+
+
+class Gateway:
+    """An ASGI 3 application that forwards every HTTP request."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._waiting: set[AsgiSide] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Forward one request."""
+        if scope["type"] != "http":
+            raise ValueError(f"the gateway forwards http, not {scope['type']}")
+        side = AsgiSide(self._service, scope, receive, send)
+        self._watch_later(side)
+        try:
+            await side.run()
+        finally:
+            self._waiting.discard(side)
+
+    def _watch_later(self, side: "AsgiSide") -> None:
+        """Have a request watched if it is still under way in a moment; one timer serves all of them."""
+        self._waiting.add(side)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._start_watching)
+
+    def _start_watching(self) -> None:
+        self._timer = None
+        waiting, self._waiting = self._waiting, set()
+        for side in waiting:
+            side.watch()
+
+
+class AsgiSide:
+    """The client's side of one exchange, behind ``receive`` and ``send``."""
+
+    def __init__(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
+        self._service = service
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._events: deque[Message] = deque()
+        self._queued = 0
+        self._news: asyncio.Future[None] | None = None
+        self._may_upload = asyncio.Event()
+        self._may_upload.set()
+        self._exchange: Exchange | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._over = False
+        self._head: RequestHead
+        self._takes_trailers = "http.response.trailers" in (scope.get("extensions") or {})
+
+    async def run(self) -> None:
+        """Forward the request, and send what comes back."""
+        try:
+            try:
+                self._head, first = await self._read_head()
+                self._exchange = exchange = exchange_for(self._service, self._head, peer=self._peer(), downstream=self)
+            except Refused as refused:
+                self._refuse(refused.failure, b"")
+                first = None
+            else:
+                exchange.start()
+            if first is not None:
+                self._feed(first)
+            await self._send_all()
+        finally:
+            if self._reader is not None:
+                self._reader.cancel()
+            if not self._over and self._exchange is not None:
+                self._exchange.abort()
+
+    async def _read_head(self) -> tuple[RequestHead, Message | None]:
+        """The head as the other lane would read it, and the first part of a body, if there is one.
+
+        Raises:
+            Refused: a server that let through what we do not forward.
+        """
+        scope = self._scope
+        target = scope.get("raw_path") or scope["path"].encode("latin-1")
+        if query := scope["query_string"]:
+            target = b"%b?%b" % (target, query)
+        version = scope["http_version"]
+        fields = b"".join([b"\r\n%b: %b" % pair for pair in scope["headers"] if pair[0] != b"upgrade"])
+        first = None
+        framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+        if not framed and version not in ("1.0", "1.1"):
+            first = await self._receive()  # HTTP/2 and later need not say whether a body follows
+            if first.get("body") or first.get("more_body"):
+                fields += b"\r\ntransfer-encoding: chunked"
+        line = b"%b %b HTTP/1.%b" % (scope["method"].encode(), target, b"0" if version == "1.0" else b"1")
+        listen = self._service.listen
+        head = read_request(b"%b%b\r\n\r\n" % (line, fields), listen.max_header_bytes, listen.max_headers)
+        if head is None:
+            raise Refused(Failure.BAD_REQUEST, "not a request")
+        if head.length and first is None:
+            first = await self._receive()
+        return head, first if head.length else None
+
+    def _peer(self) -> Peer:
+        client, server = self._scope.get("client"), self._scope.get("server")
+        address = client[0] if client else ""
+        return Peer(
+            address=address,
+            port=(server[1] or 0) if server else 0,
+            scheme=self._scope.get("scheme", "http"),
+            trusted=is_trusted(address, self._service.listen.trusted_proxies),
+        )
+
+    def _feed(self, message: Message) -> None:
+        """Give one part of the body to the exchange; the rest is read by a task of its own."""
+        exchange = self._exchange
+        if exchange is None or self._over:
+            return
+        if message["type"] == "http.disconnect":
+            self._leave()
+            return
+        more = message.get("more_body", False)
+        exchange.upload(message.get("body", b""), b"", done=not more)
+        if more and self._reader is None:
+            self._reader = asyncio.get_running_loop().create_task(self._read())
+
+    def watch(self) -> None:
+        """Look out for the client's leaving from now on, unless the body is being read anyway."""
+        if self._reader is None and not self._over:
+            self._reader = asyncio.get_running_loop().create_task(self._read())
+
+    async def _read(self) -> None:
+        """Read the body, then wait for the end."""
+        while not self._over:
+            await self._may_upload.wait()
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self._leave()
+                return
+            self._feed(message)
+
+    def _leave(self) -> None:
+        """The client is gone: so is the exchange, and there is nobody to send to."""
+        self._over = True
+        if self._exchange is not None:
+            self._exchange.abort()
+        self._tell()
+
+    async def _send_all(self) -> None:
+        """Send events as they come until the exchange is over."""
+        events = self._events
+        while events or not self._over:
+            if not events:
+                self._news = asyncio.get_running_loop().create_future()
+                await self._news
+                self._news = None
+                continue
+            message = events.popleft()
+            await self._send(message)
+            if size := len(message.get("body", b"")):
+                self._queued -= size
+                if self._queued < HIGH_WATER <= self._queued + size and self._exchange is not None:
+                    self._exchange.hold_response(hold=False)
+
+    def _put(self, *messages: Message) -> None:
+        self._events.extend(messages)
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
+
+    def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
+        """See ``Downstream``; the server does the framing."""
+        service = self._service
+        fields = response_fields(head, service.via, service.date, framing=b"" if head.length < 0 else None)
+        start = {
+            "type": "http.response.start",
+            "status": head.status,
+            "headers": _pairs(fields),
+        }
+        self._events.append(start | {"trailers": True} if self._takes_trailers else start)
+        self.body(body, b"", done=done)
+
+    def body(self, data: bytes, trailers: bytes, *, done: bool) -> None:
+        """See ``Downstream``."""
+        self._queued += len(data)
+        if not done and self._queued >= HIGH_WATER and self._exchange is not None:
+            self._exchange.hold_response(hold=True)
+        self._over = done
+        self._put({"type": "http.response.body", "body": data, "more_body": not done})
+        if done and self._takes_trailers:
+            self._put({"type": "http.response.trailers", "headers": _pairs(trailers)})
+
+    def informational(self, head: ResponseHead) -> None:
+        """See ``Downstream``; passed on where the server has a way to (gunicorn's own ASGI worker has)."""
+        if "http.response.informational" in (self._scope.get("extensions") or {}):
+            fields = response_fields(head, self._service.via, b"")
+            self._put({"type": "http.response.informational", "status": head.status, "headers": _pairs(fields)})
+
+    def refuse(self, failure: Failure) -> None:
+        """See ``Downstream``."""
+        self._refuse(failure, self._head.fields)
+
+    def _refuse(self, failure: Failure, fields: bytes) -> None:
+        headers, body = error_fields(failure, fields)
+        headers.append((b"date", self._service.date))
+        self._over = True
+        start = {"type": "http.response.start", "status": STATUS[failure]}
+        self._put(
+            start | {"headers": [(name.lower(), value) for name, value in headers]},
+            {"type": "http.response.body", "body": b"" if self._scope["method"] == "HEAD" else body},
+        )
+
+    def cut(self, failure: Failure) -> None:  # noqa: ARG002 - the client sees only that the message is incomplete
+        """See ``Downstream``: an app that returns in the middle of a response has its connection closed."""
+        self._over = True
+        self._tell()
+
+    def switched(self, head: ResponseHead, data: bytes) -> None:
+        """Never called: a request in this lane asks for no upgrade."""
+        raise NotImplementedError
+
+    def raw(self, data: bytes) -> None:
+        """Never called either."""
+        raise NotImplementedError
+
+    def raw_eof(self) -> None:
+        """Never called either."""
+        raise NotImplementedError
+
+    def hold_upload(self, *, hold: bool) -> None:
+        """See ``Downstream``."""
+        if hold:
+            self._may_upload.clear()
+        else:
+            self._may_upload.set()
+
+
+def _pairs(fields: bytes) -> list[tuple[bytes, bytes]]:
+    """A block of fields as ASGI wants it: names in lower case."""
+    return [(name.lower(), value) for name, value in _FIELD.findall(fields)]

@@ -1,0 +1,166 @@
+"""What a proxy changes in a head, and nothing else (RFC 9110 §7.6): hop-by-hop fields out, forwarding fields in.
+
+Pure. Blocks of fields come in and go out as ``worker.http1`` keeps them; what is not named here passes byte for
+byte, in its order and case.
+"""
+
+import re
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from worker.http1 import RequestHead, ResponseHead, connection_tokens
+
+_HOP_BY_HOP = (
+    rb"connection|keep-alive|proxy-connection|te|upgrade|http2-settings|proxy-authorization|proxy-authenticate"
+    rb"|x-sidebeat-[^:\r]*+"
+)
+
+
+def _lines_of(names: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"\r\n(?i:" + names + rb"):[^\r]*+")
+
+
+_FROM_TRUSTED = _lines_of(_HOP_BY_HOP + rb"|x-forwarded-for|forwarded")
+_FROM_CLIENT = _lines_of(_HOP_BY_HOP + rb"|x-forwarded-(?:for|proto|host|port)|forwarded|x-real-ip")
+_FROM_BACKEND = _lines_of(_HOP_BY_HOP + rb"|x-health-(?:state|weight)")
+_HOST = _lines_of(rb"host")
+_FRAMING = _lines_of(rb"content-length|transfer-encoding")
+
+_PASSING = frozenset(
+    {b"host", b"content-length", b"transfer-encoding", b"date", b"idempotency-key", b"via", b"expect", b"max-forwards"}
+)
+"""Steering fields that are forwarded; a head with no others is forwarded as the bytes it came in."""
+
+_BEYOND_CONNECTION = frozenset(
+    {b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"set-cookie", b"forwarded", b"via",
+     b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"}
+)  # fmt: skip
+"""What a Connection option may not take away: naming these is an attack on the backend's trust, not a wish."""
+
+
+class Peer:
+    """Who sent a request, and what we say of it to backends.
+
+    Args:
+        address: its IP address as text; empty on a unix socket.
+        scheme: http or https.
+        port: ours, that it connected to; 0 on a unix socket.
+        trusted: whether we believe what it says about those before it.
+    """
+
+    __slots__ = ("address", "forwarded", "port", "scheme", "trusted")
+
+    def __init__(self, *, address: str, port: int, trusted: bool, scheme: str = "http") -> None:
+        self.address = (address or "unix").encode()
+        self.port = b"%d" % port
+        self.scheme = scheme.encode()
+        self.trusted = trusted
+        self.forwarded = (
+            b"\r\nX-Forwarded-For: "
+            + self.address
+            + b"\r\nX-Forwarded-Proto: "
+            + self.scheme
+            + b"\r\nX-Forwarded-Port: "
+            + self.port
+            + b"\r\nX-Forwarded-Host: "
+        )
+
+
+def is_trusted(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether the address lies in one of the networks; what is no IP address never does."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return False
+    return any(ip.version == network.version and ip in network for network in networks)
+
+
+def request_fields(head: RequestHead, peer: Peer, via: bytes, *, host: bytes | None = None) -> bytes:
+    """The block of fields to send upstream, up to and with the empty line.
+
+    Args:
+        via: our pseudonym (RFC 9110 §7.6.3).
+        host: what the Host field is to say; None leaves the client's as it is.
+    """
+    fields = head.fields
+    special = head.special
+    if not _PASSING.issuperset(special):
+        fields = (_FROM_TRUSTED if peer.trusted else _FROM_CLIENT).sub(b"", fields)
+        if b"connection" in special:
+            fields = _without_named(fields, special[b"connection"])
+        fields += _kept_options(head)
+    if host is not None:
+        fields = b"\r\nHost: " + host + _HOST.sub(b"", fields)
+    said = _relayed_forwarding(head, peer) if peer.trusted else peer.forwarded + head.host
+    return b"%b%b\r\nVia: 1.%d %b\r\n\r\n" % (fields, said, head.version, via)
+
+
+def _without_named(fields: bytes, options: list[bytes]) -> bytes:
+    """Without the fields that Connection names (RFC 9110 §7.6.1)."""
+    names = [name for name in connection_tokens(options) if name not in _BEYOND_CONNECTION and name != b"close"]
+    return _lines_of(b"|".join(map(re.escape, names))).sub(b"", fields) if names else fields
+
+
+def _kept_options(head: RequestHead) -> bytes:
+    """The two hop-by-hop wishes that we pass on in our own name: an upgrade, and that trailers are welcome."""
+    if upgrade := upgrade_of(head):
+        return b"\r\nConnection: Upgrade\r\nUpgrade: " + upgrade
+    if any(b"trailers" in value.lower() for value in head.special.get(b"te", ())):
+        return b"\r\nConnection: TE\r\nTE: trailers"
+    return b""
+
+
+def upgrade_of(head: RequestHead) -> bytes:
+    """The protocols this request asks to switch to, empty for none (RFC 9110 §7.8).
+
+    Upgrade counts only in HTTP/1.1 and where Connection names it. A request with a body is not switched: its bytes
+    and the new protocol's would meet.
+    """
+    if b"upgrade" not in head.special or head.version == 0 or head.length:
+        return b""
+    if b"upgrade" not in connection_tokens(head.special.get(b"connection", [])):
+        return b""
+    return b", ".join(head.special[b"upgrade"])
+
+
+def _relayed_forwarding(head: RequestHead, peer: Peer) -> bytes:
+    """What a trusted peer says of those before it, with the peer itself added to the chain."""
+    special = head.special
+    chain = b", ".join([*special.get(b"x-forwarded-for", ()), peer.address])
+    said = b"\r\nX-Forwarded-For: " + chain
+    if b"x-forwarded-proto" not in special:
+        said += b"\r\nX-Forwarded-Proto: " + peer.scheme
+    if b"x-forwarded-port" not in special:
+        said += b"\r\nX-Forwarded-Port: " + peer.port
+    if b"x-forwarded-host" not in special:
+        said += b"\r\nX-Forwarded-Host: " + head.host
+    if b"forwarded" in special:
+        node = b'"[%b]"' % peer.address if b":" in peer.address else peer.address
+        said += b"\r\nForwarded: " + b", ".join([*special[b"forwarded"], b"for=" + node])
+    return said
+
+
+def response_fields(head: ResponseHead, via: bytes, date: bytes, *, framing: bytes | None = None) -> bytes:
+    """The block of fields to send to the client, without the empty line.
+
+    Args:
+        via: our pseudonym.
+        date: the time now as an HTTP date, for an origin that sent none (RFC 9110 §6.6.1).
+        framing: lines that replace the length and coding; None leaves the origin's.
+    """
+    fields = head.fields
+    special = head.special
+    if not _PASSING.issuperset(special):
+        fields = _FROM_BACKEND.sub(b"", fields)
+        if b"connection" in special:
+            fields = _without_named(fields, special[b"connection"])
+    if framing is not None:
+        fields = _FRAMING.sub(b"", fields) + framing
+    if b"date" not in special and head.status >= 200:
+        fields += b"\r\nDate: " + date
+    return b"%b\r\nVia: 1.%d %b" % (fields, head.version, via)
+
+
+def loops(head: RequestHead, via: bytes) -> bool:
+    """Whether this request has been through us before: our pseudonym stands in its Via already."""
+    return any(via in value for value in head.special.get(b"via", ()))

@@ -1,0 +1,324 @@
+r"""HTTP/1.1 messages on the wire: strict reading of heads and of chunked bodies (RFC 9112).
+
+Pure. A head is kept as the bytes that came, ``fields`` being ``\r\nName: value`` repeated, so that order, case,
+duplicates and latin-1 bytes survive by construction; only the few fields that steer an exchange are looked at.
+One regular expression reads and validates a whole head: bare CR or LF, NUL, obs-fold, space before the colon and
+other ways to smuggle simply do not match. ``tests/worker/test_http1.py`` holds it against llhttp.
+"""
+
+import re
+
+from worker.failure import Failure, Refused
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_FIELDS = rb"((?:\r\n" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+)*+)\r\n\r\n"
+_REQUEST = re.compile(rb"(?:\r\n)?(" + _TOKEN + rb"++) ([!\"$-~\x80-\xff]++) HTTP/1\.([01])" + _FIELDS)
+_RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)((?: [\t\x20-\x7e\x80-\xff]*+)?)" + _FIELDS)
+
+_STEERING = (
+    rb"host|connection|content-length|transfer-encoding|te|upgrade|expect|via|forwarded|keep-alive|max-forwards"
+    rb"|proxy-connection|proxy-authorization|proxy-authenticate|http2-settings|idempotency-key|date"
+    rb"|x-forwarded-(?:for|proto|host|port)|x-real-ip|x-sidebeat-[^:]*+|x-health-(?:state|weight)"
+)
+_SPECIAL = re.compile(rb"\r\n(?=[chtuevfkmpxidCHTUEVFKMPXID])((?i:" + _STEERING + rb")):[ \t]*+([^\r]*+)")
+_BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
+_COMMAS = re.compile(rb"[ \t]*,[ \t]*")
+_DIGITS = re.compile(rb"\d{1,18}")
+
+UNKNOWN_LENGTH = -1
+CHUNKED = -2
+"""Body lengths that are not numbers: until the connection closes (responses only), and chunked."""
+
+Special = dict[bytes, list[bytes]]
+"""The steering fields of a head by lower-case name, values in order and trimmed."""
+
+
+class Head:
+    """What both kinds of head share. ``version`` is the minor one, 0 or 1; ``size`` counts the bytes it took."""
+
+    __slots__ = ("fields", "length", "size", "special", "version")
+
+    def __init__(self, *, version: int, fields: bytes, special: Special, length: int, size: int) -> None:
+        """Keep the parts; ``length`` is the body's, ``CHUNKED`` or ``UNKNOWN_LENGTH``."""
+        self.version = version
+        self.fields = fields
+        self.special = special
+        self.length = length
+        self.size = size
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the sender lets the connection live after this message (RFC 9112 §9.3)."""
+        options = self.special.get(b"connection")
+        if options is None:
+            return self.version == 1
+        tokens = connection_tokens(options)
+        return b"close" not in tokens and (self.version == 1 or b"keep-alive" in tokens)
+
+
+class RequestHead(Head):
+    """A request's head; ``target`` exactly as it came, ``host`` the authority it is meant for."""
+
+    __slots__ = ("host", "method", "target")
+
+    def __init__(
+        self, *, method: bytes, target: bytes, host: bytes, version: int, fields: bytes, special: Special, length: int,
+        size: int,
+    ) -> None:  # fmt: skip
+        """Keep the parts."""
+        super().__init__(version=version, fields=fields, special=special, length=length, size=size)
+        self.method = method
+        self.target = target
+        self.host = host
+
+
+class ResponseHead(Head):
+    """A response's head; ``reason`` is the reason phrase with the space before it."""
+
+    __slots__ = ("reason", "status")
+
+    def __init__(
+        self, *, status: int, reason: bytes, version: int, fields: bytes, special: Special, length: int, size: int
+    ) -> None:
+        """Keep the parts."""
+        super().__init__(version=version, fields=fields, special=special, length=length, size=size)
+        self.status = status
+        self.reason = reason
+
+
+def read_request(data: bytes, max_bytes: int, max_fields: int) -> RequestHead | None:
+    """The request head that ``data`` begins with; None when more bytes are needed.
+
+    Raises:
+        Refused: it breaks the grammar, the framing rules of RFC 9112 §6 or a limit; nothing more can be read from
+            this connection, since nobody knows where the next request begins.
+    """
+    match = _REQUEST.match(data)
+    if match is None:
+        _refuse_request(data, max_bytes)
+        return None
+    size = match.end()
+    method, target, minor, fields = match.groups()
+    if size > max_bytes or fields.count(b"\r\n") > max_fields:
+        raise Refused(Failure.HEADERS_TOO_LARGE, f"over {max_bytes} bytes or {max_fields} fields")
+    special = read_special(fields)
+    version = 1 if minor == b"1" else 0
+    return RequestHead(
+        method=method,
+        target=target,
+        host=_host(special, version),
+        version=version,
+        fields=fields,
+        special=special,
+        length=_request_length(special, version) if len(special) > 1 or b"host" not in special else 0,
+        size=size,
+    )
+
+
+def _refuse_request(data: bytes, max_bytes: int) -> None:
+    """Refuse what can never become a request; return when it may still be one."""
+    if b"\r\n\r\n" in data[2:] or _BARE_LINE_END.search(data):
+        raise Refused(Failure.BAD_REQUEST, "malformed head")
+    if len(data) > max_bytes:
+        no_line = b"\r\n" not in data[2:]
+        raise Refused(Failure.TARGET_TOO_LONG if no_line else Failure.HEADERS_TOO_LARGE, f"over {max_bytes} bytes")
+    first = data.removeprefix(b"\r\n")[:1]
+    if first and not re.match(_TOKEN, first) and first != b"\r":
+        raise Refused(Failure.BAD_REQUEST, "not HTTP")
+
+
+def read_special(fields: bytes) -> Special:
+    """The fields that steer an exchange, out of a block of fields."""
+    special: Special = {}
+    for name, value in _SPECIAL.findall(fields):
+        name = name.lower()  # noqa: PLW2901 - field names are case-insensitive
+        if name in special:
+            special[name].append(value.rstrip(b" \t"))
+        else:
+            special[name] = [value.rstrip(b" \t")]
+    return special
+
+
+def _host(special: Special, version: int) -> bytes:
+    hosts = special.get(b"host")
+    if hosts is None:
+        if version == 1:
+            raise Refused(Failure.BAD_REQUEST, "no Host")
+        return b""
+    if len(hosts) > 1:
+        raise Refused(Failure.BAD_REQUEST, "Host stands twice")
+    return hosts[0]
+
+
+def _request_length(special: Special, version: int) -> int:
+    """Where a request's body ends (RFC 9112 §6.3): a request without framing has none."""
+    if b"transfer-encoding" in special:
+        return _chunked(special, version, Failure.BAD_REQUEST)
+    if b"content-length" in special:
+        return _content_length(special[b"content-length"], Failure.BAD_REQUEST)
+    return 0
+
+
+def _chunked(special: Special, version: int, failure: Failure) -> int:
+    """``CHUNKED``, if that is all it says: a second coding, a length beside it or HTTP/1.0 is how smuggling begins."""
+    codings = special[b"transfer-encoding"]
+    if len(codings) != 1 or codings[0].lower() != b"chunked" or b"content-length" in special or version == 0:
+        raise Refused(failure, "ambiguous framing")
+    return CHUNKED
+
+
+def _content_length(values: list[bytes], failure: Failure) -> int:
+    """One number; several are refused even where they agree, since a recipient behind us might not merge them."""
+    if len(values) != 1 or not _DIGITS.fullmatch(values[0]):
+        raise Refused(failure, "bad Content-Length")
+    return int(values[0])
+
+
+def read_response(data: bytes, max_bytes: int, *, to_head: bool) -> ResponseHead | None:
+    """The response head that ``data`` begins with; None when more bytes are needed.
+
+    ``to_head``: the request's method was HEAD, so that no body follows whatever the fields say (RFC 9110 §9.3.2).
+
+    Raises:
+        Refused: with ``BAD_RESPONSE``; the connection must be dropped.
+    """
+    match = _RESPONSE.match(data)
+    if match is None:
+        if b"\r\n\r\n" in data or len(data) > max_bytes or _BARE_LINE_END.search(data):
+            raise Refused(Failure.BAD_RESPONSE, "malformed head")
+        if not b"HTTP/1.".startswith(data[:7]):
+            raise Refused(Failure.BAD_RESPONSE, "not HTTP")
+        return None
+    minor, digits, reason, fields = match.groups()
+    size = match.end()
+    if size > max_bytes:
+        raise Refused(Failure.BAD_RESPONSE, f"head of {size} bytes")
+    status = int(digits)
+    special = read_special(fields)
+    bodiless = to_head or status < 200 or status in (204, 304)
+    version = 1 if minor == b"1" else 0
+    length = _response_length(special, version)
+    return ResponseHead(
+        status=status,
+        reason=reason,
+        version=version,
+        fields=fields,
+        special=special,
+        length=0 if bodiless else length,
+        size=size,
+    )
+
+
+def _response_length(special: Special, version: int) -> int:
+    if b"transfer-encoding" in special:
+        return _chunked(special, version, Failure.BAD_RESPONSE)
+    if b"content-length" in special:
+        return _content_length(special[b"content-length"], Failure.BAD_RESPONSE)
+    return UNKNOWN_LENGTH
+
+
+def connection_tokens(values: list[bytes]) -> list[bytes]:
+    """The options of Connection fields, lower-case (RFC 9110 §7.6.1)."""
+    return [token for value in values for token in _COMMAS.split(value.lower()) if token]
+
+
+class ChunkedDecoder:
+    """Takes a chunked body apart (RFC 9112 §7.1): payload out, extensions dropped, trailers kept.
+
+    ``done`` once the last chunk and its trailers are in; ``trailers`` is then their block of fields, and ``rest``
+    what followed. Every line end must be CRLF.
+    """
+
+    __slots__ = ("_held", "_in_trailers", "_left", "done", "rest", "trailers")
+
+    def __init__(self) -> None:
+        self._held = b""
+        self._left = 0
+        self._in_trailers = False
+        self.done = False
+        self.trailers = b""
+        self.rest = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """The payload in ``data``, joined; empty when there is none yet.
+
+        Raises:
+            ValueError: the framing is broken.
+        """
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        parts: list[bytes] = []
+        position = 0
+        while not self.done and position < len(data):
+            if self._in_trailers:
+                self._read_trailers(data[position:])
+                break
+            position = self._read_payload(data, position, parts) if self._left else self._read_size(data, position)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _read_payload(self, data: bytes, position: int, parts: list[bytes]) -> int:
+        """Take what there is of the current chunk, whose last two bytes must be CRLF."""
+        end = position + self._left
+        payload_end = min(end - 2, len(data))
+        if position < payload_end:
+            parts.append(data[position:payload_end])
+        if end > len(data):
+            taken = max(payload_end - position, 0)
+            self._left -= taken
+            self._held = data[position + taken :]
+            if self._held and self._held != b"\r":
+                raise ValueError("a chunk is longer than it said")
+            return len(data)
+        if data[end - 2 : end] != b"\r\n":
+            raise ValueError("a chunk is longer than it said")
+        self._left = 0
+        return end
+
+    def _read_size(self, data: bytes, position: int) -> int:
+        """Read a chunk-size line, or hold it back until its end has come."""
+        match = _CHUNK_SIZE.match(data, position)
+        if match is None:
+            held = data[position:]
+            if len(held) > MAX_CHUNK_LINE or not _CHUNK_SIZE_BEGUN.fullmatch(held):
+                raise ValueError("bad chunk size")
+            self._held = held
+            return len(data)
+        size = int(match[1], 16)
+        if size == 0:
+            self._in_trailers = True
+        else:
+            self._left = size + 2
+        return match.end()
+
+    def _read_trailers(self, data: bytes) -> None:
+        """Read the trailer section: fields, then an empty line."""
+        match = _TRAILER_SECTION.match(data)
+        if match is None:
+            if len(data) > MAX_TRAILERS or b"\r\n\r\n" in data or _BARE_LINE_END.search(data):
+                raise ValueError("bad trailers")
+            self._held = data
+            return
+        block = match[1]
+        self.trailers = b"\r\n" + block[:-2] if block else b""
+        self.rest = data[match.end() :]
+        self.done = True
+
+
+MAX_CHUNK_LINE = 1_024
+"""Longest chunk-size line with its extensions; unbounded ones were a denial of service in Go (CVE-2023-39326)."""
+MAX_TRAILERS = 16_384
+_EXTENSION = rb"(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?"
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})" + _EXTENSION + rb"\r\n")
+_CHUNK_SIZE_BEGUN = re.compile(rb"[0-9A-Fa-f]{0,15}" + _EXTENSION + rb"\r?")
+_TRAILER_SECTION = re.compile(rb"((?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n")
+
+
+def encode_chunk(payload: bytes) -> bytes:
+    """One chunk; ``payload`` may not be empty, since an empty chunk ends the body."""
+    return b"%x\r\n%b\r\n" % (len(payload), payload)
+
+
+def last_chunk(trailers: bytes) -> bytes:
+    """The end of a chunked body, with trailers in the form ``ChunkedDecoder`` gives them."""
+    return b"0" + trailers + b"\r\n\r\n"

@@ -1,0 +1,105 @@
+"""One pool as a worker sees it: who is eligible, who is picked, and the connections to each.
+
+Joins what is known (``view``), what is decided (``pick``, ``retry``) and what is connected (``upstream``), so that an
+exchange needs to know only its pool.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+
+from sidecar.contract.config import Pool as PoolConfig
+from worker.board import Board, Writer
+from worker.pick import Draw, Policy, PowerOfChoices, RoundRobin
+from worker.retry import RetryRules
+from worker.upstream import IDLE_S, Upstream
+from worker.view import Candidate, Knowledge, Selection, Tier, candidates
+
+
+class Pool:
+    """A pool at work in one worker."""
+
+    __slots__ = (
+        "_members", "_policy", "_rows", "knowledge", "name", "replay_bytes", "rules", "selection", "timeouts",
+        "upstreams", "writer",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        config: PoolConfig,
+        *,
+        rows: Mapping[str, int],
+        board: Board,
+        writer: Writer,
+        draw: Draw,
+        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
+    ) -> None:
+        """Set the pool up on what its config says.
+
+        Args:
+            name: as in the file.
+            config: the pool's section.
+            rows: each member's row on the board, by id.
+            board: what all workers of this host know.
+            writer: this worker's pen on it.
+            draw: chance.
+            loop: where connections live.
+            clock: monotonic seconds.
+        """
+        self.name = name
+        self.knowledge = Knowledge()
+        self.timeouts = config.timeouts
+        self.replay_bytes = config.retry.replay_buffer_bytes
+        self.rules = RetryRules(
+            retry_on=config.retry.retry_on,
+            num_retries=config.retry.num_retries,
+            connect_retries=config.retry.connect_retries,
+        )
+        self.writer = writer
+        self.upstreams = {
+            rows[backend.id]: Upstream(
+                backend.address, config.tls, connect_s=config.timeouts.connect_s, loop=loop, clock=clock
+            )
+            for backend in config.members
+        }
+        self._members = config.members
+        self._rows = rows
+        self._policy = _policy(config, board, draw)
+        self.selection = Selection(tier=Tier.NONE)
+        self.reselect(clock())
+
+    def reselect(self, now: float) -> None:
+        """Work out anew who is eligible: knowledge has changed, or time alone changed what it says."""
+        self.selection = candidates(self._members, self._rows, self.knowledge, now)
+        self._policy.use(self.selection.candidates, now)
+
+    def pick(self, tried: Collection[int], now: float) -> Candidate | None:
+        """The backend for an attempt; see ``Policy.pick``."""
+        return self._policy.pick(tried, now)
+
+    def tick(self, now: float) -> None:
+        """What time does to a pool, once a second: knowledge ages, connections have rested long enough."""
+        if now >= self.selection.holds_until:
+            self.reselect(now)
+        for upstream in self.upstreams.values():
+            upstream.close_idle(now - IDLE_S)
+
+    def close(self) -> None:
+        """Close all connections."""
+        for upstream in self.upstreams.values():
+            upstream.close()
+
+
+def _policy(config: PoolConfig, board: Board, draw: Draw) -> Policy:
+    match config.balancing.policy:
+        case "round_robin":
+            return RoundRobin(draw)
+        case "p2c_ewma":
+            return PowerOfChoices(
+                draw,
+                in_flight=board.in_flight,
+                latency=board.latency,
+                choices=config.balancing.choices,
+                slow_start_s=config.balancing.slow_start_s,
+            )

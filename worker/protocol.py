@@ -1,0 +1,412 @@
+"""The direct lane: a uvicorn HTTP protocol that runs exchanges without an ASGI round trip.
+
+One object per client connection. It reads request heads, hands each to an ``Exchange``, and writes what comes back,
+head and body in one write where they came together. Pipelined requests wait their turn.
+"""
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from typing_extensions import override
+
+from worker.answer import error_answer
+from worker.exchange import Exchange, Service, exchange_for
+from worker.failure import Failure, Refused
+from worker.headers import Peer, is_trusted, response_fields, upgrade_of
+from worker.http1 import (
+    CHUNKED,
+    UNKNOWN_LENGTH,
+    ChunkedDecoder,
+    RequestHead,
+    ResponseHead,
+    encode_chunk,
+    last_chunk,
+    read_request,
+)
+from worker.tunnel import Tunnel
+
+MAX_PIPELINED = 65_536
+"""Bytes of further requests we hold while one is under way; then the client has to wait."""
+LINGER_S = 2.0
+"""How long we go on reading, and dropping, what a client sends after an answer that ended its connection: closing at
+once would reset it, and the reset could destroy the answer on its way (RFC 9112 §9.6)."""
+NEVER = float("inf")
+
+
+class Home(Service, Protocol):
+    """The worker that a client connection lives in."""
+
+    clients: set["ClientConnection"]
+    draining: bool
+
+
+class ClientConnection(asyncio.Protocol):
+    """One client's connection, and its turn-taking with exchanges."""
+
+    __slots__ = (
+        "_body_left",
+        "_body_seen",
+        "_buffer",
+        "_chunked_out",
+        "_close_after",
+        "_decoder",
+        "_ends_with_connection",
+        "_exchange",
+        "_head",
+        "_held",
+        "_is_chunked",
+        "_lingering",
+        "_peer",
+        "_server_state",
+        "_service",
+        "_started",
+        "_transport",
+        "_tunnel",
+        "deadline",
+    )  # fmt: skip
+
+    def __init__(self, service: Home, server_state: Any) -> None:  # noqa: ANN401 - uvicorn's own type is private
+        self._service = service
+        self._server_state = server_state
+        self._transport: asyncio.Transport
+        self._peer: Peer
+        self._head = _NO_HEAD
+        self._buffer = b""
+        self._exchange: Exchange | None = None
+        self._tunnel: Tunnel | None = None
+        self._body_left = 0
+        self._body_seen = 0
+        self._is_chunked = False
+        self._decoder: ChunkedDecoder | None = None
+        self._chunked_out = False
+        self._ends_with_connection = False
+        self._close_after = False
+        self._started = False
+        self._lingering = False
+        self._held = False
+        self.deadline = NEVER
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is here; it has ``header_timeout_s`` to say what it wants."""
+        self._transport = transport  # type: ignore[assignment]  # both loops give a Transport for a stream
+        service = self._service
+        peer = transport.get_extra_info("peername")
+        here = transport.get_extra_info("sockname")
+        address = peer[0] if isinstance(peer, tuple) else ""
+        port = here[1] if isinstance(here, tuple) else 0
+        self._peer = Peer(address=address, port=port, trusted=is_trusted(address, service.listen.trusted_proxies))
+        self.deadline = service.clock() + service.listen.header_timeout_s
+        service.clients.add(self)
+        self._server_state.connections.add(self)
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone, and with it whatever was under way."""
+        self._service.clients.discard(self)
+        self._server_state.connections.discard(self)
+        if self._tunnel is not None:
+            self._tunnel.client_lost()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.abort()
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client: a head, a body, a tunnel's, or a later request's."""
+        if self._tunnel is not None:
+            self._tunnel.from_client(data)
+        elif self._exchange is None:
+            if not self._lingering:
+                self._read_head(self._buffer + data if self._buffer else data)
+        elif self._body_left or self._is_chunked:
+            self._read_body(self._exchange, data)
+        else:
+            self._buffer += data
+            if len(self._buffer) > MAX_PIPELINED:
+                self._transport.pause_reading()
+                self._held = True
+
+    @override
+    def eof_received(self) -> bool:
+        """The client sends no more. In a tunnel that is one direction; else it is leaving."""
+        if self._tunnel is not None:
+            return self._tunnel.client_eof()
+        return False
+
+    def _read_head(self, data: bytes) -> None:
+        listen = self._service.listen
+        try:
+            head = read_request(data, listen.max_header_bytes, listen.max_headers)
+            if head is None:
+                if not self._buffer:
+                    self.deadline = self._service.clock() + listen.header_timeout_s
+                self._buffer = data
+                return
+            self._buffer = b""
+            self._begin(head, data)
+        except Refused as refused:
+            self._close_after = True
+            self.refuse(refused.failure)
+
+    def _begin(self, head: RequestHead, data: bytes) -> None:
+        """Route a request, start its exchange, and feed it what came of its body."""
+        service = self._service
+        self._head = head
+        self._started = False
+        self._close_after = not head.keep_alive or service.draining
+        self._server_state.total_requests += 1
+        self.deadline = NEVER
+        early = b""
+        if head.length:
+            self._expect_body(head)
+            early = data[head.size :]
+        elif len(data) > head.size:
+            self._buffer = data[head.size :]
+        try:
+            self._exchange = exchange = exchange_for(service, head, peer=self._peer, downstream=self)
+        except Refused as refused:
+            self.refuse(refused.failure)
+            return
+        exchange.start()
+        if early and self._exchange is exchange:
+            self._read_body(exchange, early)
+
+    def _expect_body(self, head: RequestHead) -> None:
+        self._is_chunked = head.length == CHUNKED
+        self._body_left = max(head.length, 0)
+        self._body_seen = 0
+        self._decoder = ChunkedDecoder() if self._is_chunked else None
+        self.deadline = self._service.clock() + self._service.listen.body_idle_s
+
+    def _read_body(self, exchange: Exchange, data: bytes) -> None:
+        self.deadline = self._service.clock() + self._service.listen.body_idle_s
+        if self._decoder is not None:
+            self._read_chunks(exchange, self._decoder, data)
+            return
+        left = self._body_left - len(data)
+        if left > 0:
+            self._body_left = left
+            exchange.upload(data, b"", done=False)
+            return
+        if left < 0:
+            self._buffer = data[left:]
+            data = data[:left]
+        self._body_left = 0
+        self.deadline = NEVER
+        exchange.upload(data, b"", done=True)
+
+    def _read_chunks(self, exchange: Exchange, decoder: ChunkedDecoder, data: bytes) -> None:
+        try:
+            payload = decoder.feed(data)
+        except ValueError:
+            self._abandon(Failure.BAD_REQUEST)
+            return
+        self._body_seen += len(payload)
+        if 0 < self._service.listen.max_body_bytes < self._body_seen:
+            self._abandon(Failure.BODY_TOO_LARGE)
+        elif decoder.done:
+            self._buffer = decoder.rest
+            self._decoder = None
+            self._is_chunked = False
+            self.deadline = NEVER
+            exchange.upload(payload, decoder.trailers, done=True)
+        elif payload:
+            exchange.upload(payload, b"", done=False)
+
+    def _abandon(self, failure: Failure) -> None:
+        """The client broke its side of an exchange that is under way."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.abort()
+        if self._started:
+            self._transport.abort()
+        else:
+            self.refuse(failure)
+
+    def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
+        """See ``Downstream``."""
+        service = self._service
+        is_old = self._head.version == 0
+        framing = None
+        self._chunked_out = head.length < 0 and not is_old
+        self._ends_with_connection = head.length < 0 and is_old
+        if self._ends_with_connection:
+            framing = b""
+        elif head.length == UNKNOWN_LENGTH:
+            framing = b"\r\nTransfer-Encoding: chunked"
+        if self._body_left or self._is_chunked or service.draining or self._ends_with_connection:
+            self._close_after = True
+        fields = response_fields(head, service.via, service.date, framing=framing)
+        if self._close_after:
+            fields += b"\r\nConnection: close"
+        elif is_old:
+            fields += b"\r\nConnection: keep-alive"
+        self._started = True
+        if self._chunked_out:
+            body = self._chunk(body, b"", done=done)
+        self._transport.write(b"HTTP/1.1 %d%b%b\r\n\r\n%b" % (head.status, head.reason, fields, body))
+        if done:
+            self._over()
+
+    def body(self, data: bytes, trailers: bytes, *, done: bool) -> None:
+        """See ``Downstream``."""
+        if self._chunked_out:
+            data = self._chunk(data, trailers, done=done)
+        if data:
+            self._transport.write(data)
+        if done:
+            self._over()
+
+    def _chunk(self, data: bytes, trailers: bytes, *, done: bool) -> bytes:
+        return (encode_chunk(data) if data else b"") + (last_chunk(trailers) if done else b"")
+
+    def informational(self, head: ResponseHead) -> None:
+        """See ``Downstream``; an HTTP/1.0 client does not know 1xx (RFC 9110 §15.2)."""
+        if self._head.version == 1:
+            fields = response_fields(head, self._service.via, b"")
+            self._transport.write(b"HTTP/1.1 %d%b%b\r\n\r\n" % (head.status, head.reason, fields))
+
+    def refuse(self, failure: Failure) -> None:
+        """See ``Downstream``; also for what never became an exchange."""
+        self._exchange = None
+        if self._body_left or self._is_chunked:
+            self._close_after = True
+        self._transport.write(error_answer(failure, self._head, self._service.date, close=self._close_after))
+        self._over()
+
+    def cut(self, failure: Failure) -> None:  # noqa: ARG002 - the client sees only that the message is incomplete
+        """See ``Downstream``: no terminator, no missing bytes made up.
+
+        A body that ends with the connection would look complete, so that one is reset.
+        """
+        self._exchange = None
+        if self._ends_with_connection:
+            reset(self._transport)
+        else:
+            self._transport.close()
+
+    def _over(self) -> None:
+        """An answer is complete: close, linger, or take the next request."""
+        self._exchange = None
+        if self._transport.is_closing():
+            return
+        if not self._close_after:
+            self.deadline = self._service.clock() + self._service.listen.keepalive_s
+            if self._held:
+                self._held = False
+                self._transport.resume_reading()
+            if self._buffer:
+                data, self._buffer = self._buffer, b""
+                self._read_head(data)
+        elif self._body_left or self._is_chunked:
+            self._linger()
+        else:
+            self._transport.close()
+
+    def _linger(self) -> None:
+        """Send our FIN, and let the client find the answer before the connection goes."""
+        self._lingering = True
+        self._body_left = 0
+        self._is_chunked = False
+        self._decoder = None
+        self.deadline = self._service.clock() + LINGER_S
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self.hold_upload(hold=False)
+
+    def switched(self, head: ResponseHead, data: bytes) -> None:
+        """See ``Downstream``."""
+        exchange = self._exchange
+        if exchange is None or exchange.connection is None:
+            return
+        fields = response_fields(head, self._service.via, b"") + (
+            b"\r\nConnection: Upgrade\r\nUpgrade: " + b", ".join(head.special.get(b"upgrade", [upgrade_of(self._head)]))
+        )
+        self._transport.write(b"HTTP/1.1 101%b%b\r\n\r\n%b" % (head.reason, fields, data))
+        self._tunnel = Tunnel(self._transport, exchange.connection.transport, exchange.end_of_tunnel)
+        if self._buffer:
+            early, self._buffer = self._buffer, b""
+            self._tunnel.from_client(early)
+
+    def raw(self, data: bytes) -> None:
+        """See ``Downstream``."""
+        self._transport.write(data)
+
+    def raw_eof(self) -> None:
+        """See ``Downstream``."""
+        if self._tunnel is not None:
+            self._tunnel.backend_eof()
+
+    def hold_upload(self, *, hold: bool) -> None:
+        """See ``Downstream``."""
+        if self._transport.is_closing() or hold == self._held:
+            return
+        self._held = hold
+        if hold:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
+
+    @override
+    def pause_writing(self) -> None:
+        """The client takes no more: the backend has to wait."""
+        if self._exchange is not None:
+            self._exchange.hold_response(hold=True)
+
+    @override
+    def resume_writing(self) -> None:
+        """The client takes more again."""
+        if self._exchange is not None:
+            self._exchange.hold_response(hold=False)
+
+    def check_deadline(self, now: float) -> None:
+        """Called by the worker's ticker: end what the client has kept us waiting for."""
+        if now < self.deadline or (self._exchange is not None and self._held):
+            return
+        if self._exchange is not None:
+            self._abandon(Failure.BODY_TIMEOUT)
+        elif self._buffer:
+            self._close_after = True
+            self.refuse(Failure.HEADER_TIMEOUT)
+        else:
+            self._transport.abort() if self._lingering else self._transport.close()
+
+    def end(self) -> None:
+        """The worker stops now: cut what is under way."""
+        if self._exchange is not None and not self._started:
+            self._close_after = True
+            self._abandon(Failure.NO_BACKEND)
+        else:
+            self._transport.abort()
+
+    def shutdown(self) -> None:
+        """Called by uvicorn when the server stops: end when idle, else after the answer under way."""
+        if self._exchange is None:
+            self._transport.close()
+        else:
+            self._close_after = True
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close so that the other side sees an error, not an end: RST instead of FIN."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+_NO_HEAD = RequestHead(method=b"", target=b"", host=b"", version=1, fields=b"", special={}, length=0, size=0)
+"""What a connection answers to before it could read a head."""
+
+
+def client_protocol(service: Home) -> Callable[..., ClientConnection]:
+    """What uvicorn calls to make a protocol: ``(config, server_state, app_state, _loop)``."""
+
+    def make(config: object, server_state: object, app_state: object, _loop: object = None) -> ClientConnection:  # noqa: ARG001
+        return ClientConnection(service, server_state)
+
+    return make

@@ -1,0 +1,144 @@
+"""Which pool a request goes to: the longest matching prefix, host-bound routes first, then file order.
+
+Pure. Matching looks at a decoded, dot-free reading of the path; where that reading and the bytes could mean two
+things to us and to a backend, the request is refused rather than guessed at. The bytes are forwarded untouched.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import unquote_to_bytes
+
+from worker.failure import Failure, Refused
+
+_AMBIGUOUS = re.compile(rb"%(?:2[fF]|5[cC]|00|2[eE])|\\|/\.\.?(?:/|\Z)")
+"""What servers read in different ways: encoded slashes, dots and NUL, backslashes, dot segments."""
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a request goes and how its head changes on the way.
+
+    ``strip`` is the prefix to take off, empty for none; ``host_header`` is "preserve", "upstream", or the host to say.
+    """
+
+    pool: str
+    strip: bytes
+    host_header: str
+
+
+class Route(Protocol):
+    """A route as configured; see ``sidecar.contract.config.Route``."""
+
+    @property
+    def pool(self) -> str:
+        """The pool's name."""
+
+    @property
+    def host(self) -> str | None:
+        """The only host it is for, None for any."""
+
+    @property
+    def path_prefix(self) -> str:
+        """What paths begin with."""
+
+    @property
+    def methods(self) -> Sequence[str]:
+        """The only methods it is for, empty for any."""
+
+    @property
+    def strip_prefix(self) -> bool:
+        """Whether the prefix is taken off."""
+
+    @property
+    def host_header(self) -> str:
+        """See ``Destination``."""
+
+
+class Router:
+    """All routes, sorted once; ``find`` is called for every request."""
+
+    __slots__ = ("_only", "_rules")
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        rules = [_Rule(route) for route in routes]
+        self._rules = sorted(rules, key=lambda rule: (not rule.host, -len(rule.prefix)))
+        only = self._rules[0]
+        self._only = only.destination if len(rules) == 1 and only.takes_everything else None
+
+    def find(self, method: bytes, host: bytes, path: bytes) -> Destination | None:
+        """The destination of a request; None when no route matches.
+
+        Args:
+            host: the authority as the client wrote it, with or without a port.
+            path: the target without its query, as bytes.
+
+        Raises:
+            Refused: the path can be read in two ways and there are prefixes to match.
+        """
+        if self._only is not None:
+            return self._only
+        if _AMBIGUOUS.search(path):
+            raise Refused(Failure.BAD_REQUEST, "ambiguous path")
+        reading = unquote_to_bytes(path)
+        name = _host_name(host)
+        return next((rule.destination for rule in self._rules if rule.matches(method, name, reading)), None)
+
+
+class _Rule:
+    """One route, ready to match."""
+
+    __slots__ = ("destination", "host", "methods", "prefix")
+
+    def __init__(self, route: Route) -> None:
+        self.host = (route.host or "").lower().encode()
+        self.prefix = route.path_prefix.encode()
+        self.methods = frozenset(method.encode() for method in route.methods)
+        self.destination = Destination(
+            pool=route.pool,
+            strip=self.prefix.rstrip(b"/") if route.strip_prefix else b"",
+            host_header=route.host_header,
+        )
+
+    @property
+    def takes_everything(self) -> bool:
+        return not self.host and not self.methods and self.prefix == b"/" and not self.destination.strip
+
+    def matches(self, method: bytes, host: bytes, path: bytes) -> bool:
+        """``/api`` matches ``/api`` and ``/api/x``, never ``/apix``; ``*`` (OPTIONS) only the root prefix."""
+        if (self.host and self.host != host) or (self.methods and method not in self.methods):
+            return False
+        if not path.startswith(self.prefix):
+            return self.prefix == b"/" and path == b"*"
+        return self.prefix.endswith(b"/") or path[len(self.prefix) : len(self.prefix) + 1] in (b"", b"/")
+
+
+def _host_name(authority: bytes) -> bytes:
+    """The host of an authority: lower-case, no port, no final dot."""
+    name = authority.lower()
+    if not name.endswith(b"]"):
+        head, colon, port = name.rpartition(b":")
+        if colon and port.isdigit():
+            name = head
+    return name.removesuffix(b".")
+
+
+def split_target(target: bytes) -> tuple[bytes | None, bytes, bytes]:
+    """A request target as (authority, path, the rest from ``?`` on).
+
+    The authority is None unless the target is in absolute form, where it overrides Host (RFC 9112 §3.2.2).
+
+    Raises:
+        Refused: it is neither origin-form, absolute-form nor ``*``.
+    """
+    authority = None
+    if not target.startswith(b"/") and target != b"*":
+        if not (match := _ABSOLUTE.fullmatch(target)):
+            raise Refused(Failure.BAD_REQUEST, "bad target")
+        authority, target = match.groups()
+        if not target.startswith(b"/"):
+            target = b"/" + target
+    path, mark, query = target.partition(b"?")
+    return authority, path, mark + query

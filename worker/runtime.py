@@ -1,0 +1,135 @@
+"""The composition root of one worker: config, board and slot in; everything that serves out."""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+from email.utils import formatdate
+
+from sidecar.contract.config import Config
+from sidecar.contract.connect import store_url
+from sidecar.contract.keys import PoolKeys
+from worker.board import Board, rows_of
+from worker.exchange import Exchange
+from worker.follow import Follower
+from worker.pool import Pool
+from worker.protocol import ClientConnection, client_protocol
+from worker.report import Reporter, identity
+from worker.route import Router
+from worker.view import Knowledge, Selection
+
+TICK_S = 0.1
+"""How precisely deadlines of exchanges are kept: one timer for all of them."""
+SLOW_TICKS = 10
+"""Every so many ticks: idle clients, idle upstream connections, ageing knowledge, the Date field."""
+
+
+class Runtime:
+    """One worker at work: made inside its process, on its loop."""
+
+    def __init__(
+        self, config: Config, board: Board, slot: int | None, instance: str, environ: Mapping[str, str]
+    ) -> None:
+        """Set up; opens no connection yet.
+
+        Args:
+            config: as loaded by the master.
+            board: made by the master before the fork.
+            slot: this worker's place on it; None past the last.
+            instance: names the master, in reports and in Via.
+            environ: for the run directory.
+        """
+        self.config = config
+        self.listen = config.listen
+        self.board = board
+        self.writer = board.writer(slot)
+        self.rows = rows_of(config)
+        self.clock = time.monotonic  # uvloop's own has a resolution of a millisecond
+        self.via = f"sidebeat-{instance}".encode()
+        self.date = b""
+        self.draining = False
+        self.active: set[Exchange] = set()
+        self.clients: set[ClientConnection] = set()
+        self.router = Router(config.effective_routes)
+        self.pools = self._make_pools()
+        self.knowledge: dict[str, Knowledge] = {name: pool.knowledge for name, pool in self.pools.items()}
+        self.client_protocol = client_protocol(self)
+        keys = {name: PoolKeys(config.store.namespace, config.key_name(name)) for name in config.pools}
+        self.follower = Follower(keys, self.knowledge, self._changed, lambda: store_url(config, environ))
+        self.reporter = Reporter(
+            identity(config.store.host, instance, slot),
+            keys,
+            self.knowledge,
+            lambda: store_url(config, environ),
+            writer=self.writer,
+            rows=self.rows,
+        )
+        self._stamp_date()
+
+    def _make_pools(self) -> dict[str, Pool]:
+        loop = asyncio.get_running_loop()
+        return {
+            name: Pool(
+                name,
+                pool,
+                rows={backend.id: self.rows[name, backend.id] for backend in pool.members},
+                board=self.board,
+                writer=self.writer,
+                draw=random.randrange,
+                loop=loop,
+                clock=self.clock,
+            )
+            for name, pool in self.config.pools.items()
+        }
+
+    @property
+    def busy(self) -> int:
+        """Exchanges under way."""
+        return len(self.active)
+
+    def selection(self, pool: str) -> Selection:
+        """Who is eligible in a pool just now."""
+        return self.pools[pool].selection
+
+    def drain(self) -> None:
+        """From now on the next response on each connection is its last."""
+        self.draining = True
+
+    async def run(self) -> None:
+        """Follow the view, report, keep deadlines; until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.follower.run(), name="follow")
+            tasks.create_task(self.reporter.run(), name="report")
+            tasks.create_task(self._tick(), name="tick")
+
+    async def aclose(self) -> None:
+        """End what is left: clients see their connections end, backends too."""
+        for client in list(self.clients):
+            client.end()
+        for pool in self.pools.values():
+            pool.close()
+
+    def _changed(self, pool: str) -> None:
+        self.pools[pool].reselect(self.clock())
+
+    async def _tick(self) -> None:
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            now = self.clock()
+            for exchange in list(self.active):
+                exchange.check_deadline(now)
+            ticks += 1
+            if ticks % SLOW_TICKS == 0:
+                self._tick_slowly(now)
+
+    def _tick_slowly(self, now: float) -> None:
+        self._stamp_date()
+        self.writer.beat(now)
+        for client in list(self.clients):
+            client.check_deadline(now)
+        for pool in self.pools.values():
+            pool.tick(now)
+
+    def _stamp_date(self) -> None:
+        self.date = formatdate(usegmt=True).encode()
