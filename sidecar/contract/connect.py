@@ -3,29 +3,37 @@
 redis-py 8's ``from_url`` has no retries and a default ``socket_timeout`` of its own; nothing here relies on either.
 """
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
 from sidecar.contract.config import Config, ConfigError
-from sidecar.contract.rundir import store_socket
+from sidecar.contract.rundir import store_address, store_socket
 
 SOCKET_TIMEOUT_S = 1.0
 """A store that does not answer within a second is down; nothing on the request path waits for it."""
 
 
 def connect(url: str, *, retries: int = 0) -> Redis:
-    """A client that decodes replies to str. Makes no connection yet.
+    """A client that decodes replies to str, whatever stands in the store. Makes no connection yet.
 
     Args:
         url: ``redis://``, ``rediss://`` or ``unix://``.
         retries: how often a command is tried again, 10 ms to 250 ms apart; 0 where the caller's own loop retries.
+
+    Raises:
+        ValueError: the URL cannot be read.
     """
     return Redis.from_url(
         url,
         decode_responses=True,
+        encoding_errors="replace",
         protocol=2,
         socket_connect_timeout=SOCKET_TIMEOUT_S,
         socket_timeout=SOCKET_TIMEOUT_S,
@@ -35,7 +43,7 @@ def connect(url: str, *, retries: int = 0) -> Redis:
 
 
 def store_url(config: Config, environ: Mapping[str, str]) -> str:
-    """The configured URL, else the socket of the store that runs in the run directory.
+    """The configured URL, else that of the store which the running `up` uses, from the run directory.
 
     Raises:
         ConfigError: neither is there; names ``store.url``.
@@ -43,6 +51,33 @@ def store_url(config: Config, environ: Mapping[str, str]) -> str:
     if config.store.url:
         return config.store.url
     socket = store_socket(config.store.namespace, environ)
-    if not socket.exists():
-        raise ConfigError([f"store.url: not set, and no store runs at {socket}; `sidebeat up` starts one"])
-    return f"unix://{socket}"
+    if socket.exists():
+        return socket_url(socket)
+    with suppress(OSError):
+        if told := store_address(config.store.namespace, environ).read_text().strip():
+            return told
+    raise ConfigError([f"store.url: not set, and no store runs at {socket}; `sidebeat up` starts one"])
+
+
+def socket_url(path: Path) -> str:
+    """The URL of a store on a unix socket."""
+    return f"unix://{quote(str(path))}"
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    user, _, host = parts.netloc.rpartition("@")
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
+
+
+def plainly(error: BaseException) -> str:
+    """What went wrong with the store, on one line: the system's words where there are some, else the library's."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, OSError) and link.errno and link.errno > 0:
+            return os.strerror(link.errno).lower()
+        link = link.__cause__ or link.__context__
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -1,6 +1,7 @@
 """The run directory: where the programs of one namespace on one machine find each other without being told.
 
-Holds the embedded store's socket, the disk copy of the view, the console's token. Mode 0700, owned by the user.
+Holds the embedded store's socket or the address of a store elsewhere, the disk copy of the view, the console's token.
+Mode 0700, owned by the user.
 """
 
 import os
@@ -40,3 +41,8 @@ def make_run_directory(namespace: str, environ: Mapping[str, str]) -> Path:
 def store_socket(namespace: str, environ: Mapping[str, str]) -> Path:
     """The embedded store's unix socket; it exists only while such a store runs."""
     return run_directory(namespace, environ) / "store.sock"
+
+
+def store_address(namespace: str, environ: Mapping[str, str]) -> Path:
+    """A file with the URL of the store that the running `up` uses where that is not the embedded socket; mode 0600."""
+    return run_directory(namespace, environ) / "store.url"

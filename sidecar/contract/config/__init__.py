@@ -1,17 +1,10 @@
 """The config file as typed, bounded settings; read once by each program and passed down as values."""
 
+from sidecar.contract.config.listen import Listen, Socket, Store, parse_socket
 from sidecar.contract.config.load import ConfigError, load, parse
-from sidecar.contract.config.sections import (
-    BackendTable,
-    Config,
-    HealthCheck,
-    Listen,
-    Pool,
-    Route,
-    Socket,
-    Store,
-    Timeouts,
-)
+from sidecar.contract.config.pending import pending
+from sidecar.contract.config.pools import BackendTable, HealthCheck, Pool, Timeouts, UpstreamTLS
+from sidecar.contract.config.sections import Config, Route
 
 __all__ = [
     "BackendTable",
@@ -24,6 +17,9 @@ __all__ = [
     "Socket",
     "Store",
     "Timeouts",
+    "UpstreamTLS",
     "load",
     "parse",
+    "parse_socket",
+    "pending",
 ]

@@ -1,0 +1,201 @@
+"""The backends of a pool, and how they are probed, tried and picked."""
+
+import hashlib
+import re
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from sidecar.contract.config.section import Label, Ratio, Seconds, SecondsOrZero, Section
+from sidecar.contract.model import Backend, parse_address
+
+
+class BackendTable(Section):
+    """One backend; written as a plain string it is a table with only ``url``."""
+
+    url: str
+    id: Label | None = None
+    weight: float = Field(default=1.0, ge=0, le=256, allow_inf_nan=False)
+    backup: bool = False
+    zone: Label | None = None
+    max_inflight: int | None = Field(default=None, ge=1)
+    max_requests: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _string_is_url(cls, entry: object) -> object:
+        return {"url": entry} if isinstance(entry, str) else entry
+
+    @field_validator("url")
+    @classmethod
+    def _readable_url(cls, url: str) -> str:
+        parse_address(url)
+        return url
+
+    def backend(self) -> Backend:
+        """The backend as the rest of the program knows it."""
+        address = parse_address(self.url)
+        return Backend(
+            id=self.id or address.name,
+            url=self.url,
+            address=address,
+            weight=self.weight,
+            backup=self.backup,
+            zone=self.zone,
+            max_inflight=self.max_inflight,
+            max_requests=self.max_requests,
+        )
+
+
+class HealthCheck(Section):
+    """How the monitor probes. A probe never overlaps itself: the next starts at max(start + interval, end)."""
+
+    type: Literal["http"] = "http"
+    method: str = Field(default="GET", pattern=r"^[A-Z]+$")
+    path: str = Field(default="/", pattern=r"^/[!-~]*$")
+    interval_s: Seconds = 1.0
+    timeout_s: Seconds = 1.0
+    fall: int = Field(default=3, ge=1, le=100)
+    rise: int = Field(default=2, ge=1, le=100)
+    fast_interval_s: Seconds = 0.25
+    expected_statuses: str = "200-399"
+
+    @field_validator("expected_statuses")
+    @classmethod
+    def _readable_statuses(cls, text: str) -> str:
+        _status_ranges(text)
+        return text
+
+    @model_validator(mode="after")
+    def _fast_is_faster(self) -> Self:
+        if self.fast_interval_s > self.interval_s:
+            if "fast_interval_s" in self.model_fields_set:
+                raise ValueError(
+                    f"fast_interval_s {self.fast_interval_s:g} is longer than interval_s {self.interval_s:g}"
+                )
+            object.__setattr__(self, "fast_interval_s", self.interval_s)
+        return self
+
+    @property
+    def status_ranges(self) -> list[tuple[int, int]]:
+        """The statuses that pass, as closed ranges.
+
+        Where neither a path nor statuses were configured, any answer below 500 passes: many FastAPI apps have no ``/``.
+        """
+        if self.model_fields_set.isdisjoint({"path", "expected_statuses"}):
+            return [(100, 499)]
+        return _status_ranges(self.expected_statuses)
+
+
+def _status_ranges(text: str) -> list[tuple[int, int]]:
+    ranges = []
+    for part in text.split(","):
+        if not (match := re.fullmatch(r"\s*([1-5]\d\d)(?:-([1-5]\d\d))?\s*", part)):
+            raise ValueError(f"{part.strip()!r} is not a status like 204 or a range like 200-399")
+        low, high = int(match[1]), int(match[2] or match[1])
+        if low > high:
+            raise ValueError(f"the range {part.strip()} is empty")
+        ranges.append((low, high))
+    return ranges
+
+
+class Timeouts(Section):
+    """Deadlines of one attempt; there is none in total, since a stream may last for days."""
+
+    connect_s: Seconds = 1.0
+    response_headers_s: Seconds = 60.0
+    idle_s: Seconds = 300.0
+    queue_s: SecondsOrZero = 0.1
+
+
+RetryCondition = Literal["connect_failure", "reset", "gateway_error", "timeout"]
+
+
+class Retry(Section):
+    """When another backend may be tried, before the first response byte was passed on."""
+
+    retry_on: tuple[RetryCondition, ...] = ("connect_failure", "reset", "gateway_error", "timeout")
+    num_retries: int = Field(default=1, ge=0, le=10)
+    connect_retries: int = Field(default=2, ge=0, le=10)
+    budget_ratio: Ratio = 0.2
+    replay_buffer_bytes: int = Field(default=65_536, ge=0, le=1 << 24)
+
+
+class OutlierDetection(Section):
+    """When real traffic ejects a backend on this host."""
+
+    consecutive_failures: int = Field(default=5, ge=1)
+    failure_ratio: Ratio = 0.5
+    min_requests: int = Field(default=20, ge=1)
+    window_s: Seconds = 10.0
+    base_ejection_s: Seconds = 5.0
+    max_ejection_s: Seconds = 60.0
+    max_ejected_ratio: Ratio = 0.5
+
+
+class Balancing(Section):
+    """How one of the eligible backends is picked. ``choices`` 0: three in ten of them, two to five."""
+
+    policy: Literal["p2c_ewma", "round_robin"] = "p2c_ewma"
+    choices: int = Field(default=0, ge=0, le=64)
+    decay_s: Seconds = 3.0
+    slow_start_s: SecondsOrZero = 10.0
+
+
+class UpstreamTLS(Section):
+    """How an https backend is trusted: files, the name to expect, and whether to check at all."""
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    server_name: str | None = None
+    verify: bool = True
+
+
+def _strings_too(schema: dict[str, Any]) -> None:
+    """Tell the JSON schema that a backend may be a plain URL."""
+    schema["items"] = {"anyOf": [{"type": "string"}, schema["items"]]}
+
+
+class Pool(Section):
+    """Backends that serve the same thing. ``scope`` host: the same address on another machine is another backend."""
+
+    backends: list[BackendTable] = Field(min_length=1, max_length=1_024, json_schema_extra=_strings_too)
+    max_requests_window_s: Seconds = 10.0
+    scope: Literal["fleet", "host"] | None = None
+    health_check: HealthCheck = HealthCheck()
+    timeouts: Timeouts = Timeouts()
+    retry: Retry = Retry()
+    outlier_detection: OutlierDetection = OutlierDetection()
+    balancing: Balancing = Balancing()
+    tls: UpstreamTLS = UpstreamTLS()
+
+    @field_validator("backends")
+    @classmethod
+    def _ids_are_unique(cls, backends: list[BackendTable]) -> list[BackendTable]:
+        seen: set[str] = set()
+        for backend in (entry.backend() for entry in backends):
+            if backend.id in seen:
+                raise ValueError(f"{backend.id!r} stands twice; give one of them an id of its own")
+            seen.add(backend.id)
+        return backends
+
+    @model_validator(mode="after")
+    def _scope_fits(self) -> Self:
+        local = [backend.id for backend in self.members if backend.address.is_local]
+        if self.scope is None:
+            object.__setattr__(self, "scope", "host" if len(local) == len(self.members) else "fleet")
+        if self.scope == "fleet" and local:
+            raise ValueError(f'scope is fleet, but {local[0]!r} is another backend on another machine: scope = "host"?')
+        return self
+
+    @property
+    def members(self) -> list[Backend]:
+        """The backends, in file order."""
+        return [entry.backend() for entry in self.backends]
+
+    @property
+    def hash(self) -> str:
+        """A short digest of who the members are (id, url, TLS), to show drift between monitor and workers."""
+        told = "\n".join([*(f"{backend.id} {backend.url}" for backend in self.members), self.tls.model_dump_json()])
+        return hashlib.sha256(told.encode()).hexdigest()[:12]

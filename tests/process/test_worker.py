@@ -1,0 +1,462 @@
+"""The real master and its real workers: boot, forwarding, drains, deaths, and every way not to start."""
+
+import asyncio
+import json
+import os
+import signal
+import stat
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backend import Backend, Connection, Request
+from processes import Program, children, is_running
+from raw_client import Address, RawClient, Response, fetch
+from waiting import eventually, eventually_sync, free_port, is_port_open
+
+COMMAND = [sys.executable, "-P", "-m", "worker"]
+NO_STORE = "redis://127.0.0.1:1/0"  # nobody listens on port 1, and workers do not need anybody to
+
+# Stands for a worker that goes wrong in a way of the test's choosing.
+SABOTAGE = """
+import sys
+import worker.runtime
+{change}
+from worker.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+# An app of a user's own, which answers one path and forwards the rest.
+FRONT = """
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse
+
+@asynccontextmanager
+async def lifespan(app):
+    yield {"mood": "started"}
+    print("shop is closed", flush=True)
+
+app = FastAPI(lifespan=lifespan)
+
+@app.get("/own")
+async def own(request: Request):
+    return PlainTextResponse(f"own, {request.state.mood}")
+
+class Forward:
+    async def __call__(self, scope, receive, send):
+        await scope["state"]["gateway"](scope, receive, send)
+
+app.mount("/", Forward())
+front = SimpleNamespace(app=app)
+"""
+
+
+def config_text(*, backends: list[str], listen: Mapping[str, Any] | None = None) -> str:
+    settings = {
+        "bind": "127.0.0.1:0",
+        "admin": "127.0.0.1:0",
+        "console": "127.0.0.1:0",
+        "drain_timeout_s": 5.0,
+        **(listen or {}),
+    }
+    lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+    pool = f"[pools.api]\nbackends = {json.dumps(backends)}\n"
+    return "\n".join([f'[store]\nurl = "{NO_STORE}"', "[listen]", *lines, pool])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the config lies; the program runs elsewhere, in an empty folder."""
+    (tmp_path / "cwd").mkdir()
+    return tmp_path
+
+
+class Worker:
+    """A running master and what one has to know of it."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.public: Address = 0
+        self.admin: Address = 0
+
+    @property
+    def workers(self) -> list[int]:
+        return children(self.program.pid)
+
+    async def started(self, *, workers: int = 2) -> None:
+        found: Any = await eventually(lambda: self.program.said(r"started pid=\d+ bind=(\S+) admin=(\S+)"), within=15)
+        self.public, self.admin = _address(found[1]), _address(found[2])
+        await eventually(lambda: self.program.output.count("worker-booted") >= workers, within=10)
+
+    async def get(self, target: str = "/") -> Response:
+        return await fetch(self.public, target)
+
+    async def ready(self) -> tuple[int, Any]:
+        response = await fetch(self.admin, "/readyz")
+        return response.status, json.loads(response.body)
+
+    async def metric(self, name: str) -> float:
+        body = (await fetch(self.admin, "/metrics")).body.decode()
+        values = [float(line.rsplit(" ", 1)[1]) for line in body.splitlines() if line.startswith(name + "{")]
+        assert values, body
+        return sum(values)
+
+
+def _address(text: str) -> Address:
+    return Path(text.removeprefix("unix:")) if text.startswith("unix:") else int(text.rpartition(":")[2])
+
+
+@contextmanager
+def program(
+    folder: Path, text: str, *, command: list[str] | None = None, env: Mapping[str, str | None] | None = None
+) -> Iterator[Program]:
+    config = folder / "sidebeat.toml"
+    config.write_text(text)
+    with Program([*(command or COMMAND), "-c", config], cwd=folder / "cwd", env=env) as running:
+        yield running
+
+
+@asynccontextmanager
+async def worker(
+    folder: Path,
+    backend: Backend,
+    *,
+    command: list[str] | None = None,
+    env: Mapping[str, str | None] | None = None,
+    **listen: object,
+) -> AsyncIterator[Worker]:
+    text = config_text(backends=[f"http://127.0.0.1:{backend.port}"], listen=listen)
+    with program(folder, text, command=command, env=env) as running:
+        it = Worker(running)
+        await it.started(workers=int(str(listen.get("workers", 2))))
+        yield it
+
+
+def sabotaged(change: str) -> list[str]:
+    return [sys.executable, "-P", "-c", SABOTAGE.format(change=change)]
+
+
+async def stalls(request: Request, connection: Connection) -> None:
+    await connection.stall()
+
+
+def refusal(folder: Path, text: str, **options: Any) -> tuple[int, str]:
+    """How a master that does not start ends: status, and the one line it says."""
+    with program(folder, text, **options) as running:
+        status = running.wait(within=15)
+        running.assert_nothing_left()
+        lines = running.output.splitlines()
+        assert len(lines) == 1, running.output
+        return status, lines[0]
+
+
+async def test_public_traffic_is_forwarded_and_ours_is_on_the_admin_socket(folder: Path, backend: Backend):
+    async with worker(folder, backend) as it:
+        for target in ("/", "/livez", "/readyz", "/metrics"):
+            response = await it.get(target)
+            assert (response.status, response.body) == (200, b"ok")
+            assert not response.all("server")
+        assert [request.target for request in backend.requests] == [b"/", b"/livez", b"/readyz", b"/metrics"]
+        assert (await fetch(it.admin, "/livez")).status == 200
+        status, body = await it.ready()
+        assert (status, body["serving"]) == (200, 2)
+        assert await it.metric("sidebeat_requests_total") == 4
+        assert len(it.workers) == 2
+
+
+async def test_a_killed_worker_is_replaced_and_leaves_a_clean_slot(folder: Path, backend: Backend):
+    async with worker(folder, backend) as it:
+        await it.get()
+        backend.handler = stalls
+        async with RawClient(it.public) as client:
+            await client.request()
+            await eventually(lambda: len(backend.requests) == 2)
+            assert await it.metric("sidebeat_inflight") == 1
+            before = it.workers
+            for pid in before:
+                os.kill(pid, signal.SIGKILL)
+            assert await client.read_some() == b""
+        await eventually(lambda: len(it.workers) == 2 and not set(it.workers) & set(before))
+        await eventually(lambda: it.program.output.count("worker-booted") == 4)
+        assert it.program.output.count("worker-gone") == 2
+        assert await it.metric("sidebeat_inflight") == 0
+        assert await it.metric("sidebeat_requests_total") >= 1
+        status, body = await it.ready()
+        assert (status, body["serving"], body["starting"]) == (200, 2, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_lets_the_request_under_way_finish(folder: Path, backend: Backend, number: int):
+    finish = asyncio.Event()
+
+    async def waits(request: Request, connection: Connection) -> None:
+        await finish.wait()
+        await connection.respond(body=b"done")
+
+    backend.handler = waits
+    async with worker(folder, backend) as it, RawClient(it.public) as client:
+        await client.request()
+        await eventually(lambda: backend.requests)
+        it.program.send(number)
+        await eventually(lambda: isinstance(it.public, int) and not is_port_open(it.public))
+        status, body = await it.ready()
+        assert (status, body["failing"]) == (503, ["all workers are draining"])
+        finish.set()
+        response = await client.read_response()
+        assert response.body == b"done"
+        assert response.header("connection") == b"close"
+        await eventually(lambda: it.program.status == 0)
+        it.program.assert_nothing_left(within=1)
+
+
+async def test_what_does_not_finish_in_time_is_cut(folder: Path, backend: Backend):
+    async def never_ends(request: Request, connection: Connection) -> None:
+        await connection.start_chunked()
+        await connection.chunk(b"and so on")
+        await connection.stall()
+
+    backend.handler = never_ends
+    async with worker(folder, backend, drain_timeout_s=0.5) as it, RawClient(it.public) as client:
+        await client.request()
+        await client.read_until(b"and so on\r\n")
+        it.program.terminate()
+        began = time.monotonic()
+        assert await client.read_until_close(within=3) == b""  # no last chunk: the truncation is visible
+        await eventually(lambda: it.program.status == 0, within=2)
+        assert time.monotonic() - began >= 0.4
+
+
+async def test_a_second_ctrl_c_does_not_wait(folder: Path, backend: Backend):
+    backend.handler = stalls
+    async with worker(folder, backend, drain_timeout_s=60.0) as it, RawClient(it.public) as client:
+        await client.request()
+        await eventually(lambda: backend.requests)
+        it.program.interrupt()
+        await eventually(lambda: it.program.said("draining"))
+        it.program.interrupt()
+        await eventually(lambda: it.program.status == 0, within=3)
+
+
+async def test_during_the_delay_it_serves_though_it_is_not_ready(folder: Path, backend: Backend):
+    async with worker(folder, backend, drain_delay_s=1.0) as it:
+        it.program.terminate()
+        await eventually(lambda: it.program.output.count("draining") == 2)
+        assert (await it.ready())[0] == 503
+        assert (await it.get()).status == 200
+        await eventually(lambda: it.program.status == 0, within=3)
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGHUP], [signal.SIGUSR2], [signal.SIGUSR1], [signal.SIGWINCH]])
+async def test_a_signal_that_means_something_to_gunicorn_changes_nothing(
+    folder: Path, backend: Backend, signals: list[int]
+):
+    async with worker(folder, backend) as it:
+        before = it.workers
+        for pid in [it.program.pid, *before]:  # a terminal tells the whole group
+            if pid == it.program.pid or signals == [signal.SIGHUP]:
+                os.kill(pid, signals[0])
+        if signals[0] in (signal.SIGHUP, signal.SIGUSR2):
+            await eventually(lambda: it.program.said("WARNING .*config "))
+        assert (await it.get()).status == 200
+        assert it.workers == before
+
+
+async def test_when_the_master_is_killed_its_workers_finish_and_go(folder: Path, backend: Backend):
+    finish = asyncio.Event()
+
+    async def waits(request: Request, connection: Connection) -> None:
+        await finish.wait()
+        await connection.respond(body=b"done")
+
+    backend.handler = waits
+    path = folder / "admin.sock"
+    port = free_port()
+    async with (
+        worker(folder, backend, bind=f"127.0.0.1:{port}", admin=f"unix:{path}", drain_delay_s=9.0) as it,
+        RawClient(port) as client,
+    ):
+        await client.request()
+        await eventually(lambda: backend.requests)
+        it.program.kill()
+        await eventually(lambda: not is_port_open(port), within=1)
+        await eventually(lambda: not path.exists(), within=1)
+        finish.set()
+        assert (await client.read_response()).body == b"done"
+        it.program.assert_nothing_left(within=2)
+    async with worker(folder, backend, bind=f"127.0.0.1:{port}", admin=f"unix:{path}") as it:
+        assert (await it.get()).body == b"done"
+
+
+async def test_when_the_master_is_killed_nothing_outlives_the_drain(folder: Path, backend: Backend):
+    backend.handler = stalls
+    async with worker(folder, backend, drain_timeout_s=0.5) as it, RawClient(it.public) as client:
+        await client.request()
+        await eventually(lambda: backend.requests)
+        it.program.kill()
+        it.program.assert_nothing_left(within=0.5 + 3)
+
+
+async def test_a_unix_socket_is_for_its_owner_and_is_gone_in_the_end(folder: Path, backend: Backend):
+    paths = folder / "public.sock", folder / "admin.sock"
+    async with worker(folder, backend, bind=f"unix:{paths[0]}", admin=f"unix:{paths[1]}") as it:
+        assert [stat.S_IMODE(path.stat().st_mode) for path in paths] == [0o600, 0o600]
+        assert (await it.get()).body == b"ok"
+        assert (await it.ready())[0] == 200
+        it.program.terminate()
+        await eventually(lambda: it.program.status == 0)
+        assert not any(path.exists() for path in paths)
+
+
+async def test_several_addresses_are_served(folder: Path, backend: Backend):
+    ports = [free_port(), free_port()]
+    async with worker(folder, backend, bind=[f"127.0.0.1:{port}" for port in ports]):
+        for port in ports:
+            assert (await fetch(port)).body == b"ok"
+
+
+async def test_other_peoples_files_in_the_current_directory_are_not_ours(folder: Path, backend: Backend):
+    for name in ("worker.py", "sidecar.py", "gunicorn.conf.py", "uvicorn.py"):
+        (folder / "cwd" / name).write_text("raise SystemExit('somebody else')")
+    async with worker(folder, backend, env={"GUNICORN_CMD_ARGS": "--workers 7", "WEB_CONCURRENCY": "5"}) as it:
+        assert (await it.get()).status == 200
+        assert len(it.workers) == 2
+
+
+def test_a_foreign_package_on_the_python_path_is_named(folder: Path):
+    stranger = folder / "cwd" / "sidecar.py"
+    stranger.write_text("")
+    text = config_text(backends=["http://127.0.0.1:1"])
+    status, said = refusal(folder, text, env={"PYTHONPATH": str(stranger.parent)})
+    assert status == 1
+    assert str(stranger) in said
+
+
+@pytest.mark.parametrize("key", ["bind", "admin"])
+async def test_a_port_in_use_is_said_at_once(folder: Path, backend: Backend, key: str):
+    taken = f"127.0.0.1:{backend.port}"
+    began = time.monotonic()
+    status, said = refusal(folder, config_text(backends=["http://127.0.0.1:1"], listen={key: taken}))
+    assert (status, said) == (1, f"sidebeat worker: listen.{key}: {taken} is in use")
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[pools.api]\nbackends = 7\n", "pools.api.backends: "),
+        ("[pools.api\n", "not valid TOML"),
+        ("", "pools: no backend is configured"),
+        ("[pools.api]\nbackends = ['http://127.0.0.1:1']", "store.url: not set"),
+    ],
+)
+def test_a_config_that_cannot_be_used_is_one_line_and_status_2(folder: Path, text: str, said: str):
+    status, line = refusal(folder, text)
+    assert status == 2
+    assert said in line
+
+
+def test_wrong_use_is_one_line_and_status_2(folder: Path):
+    with Program([*COMMAND, "--instance", "a:b"], cwd=folder / "cwd") as running:
+        assert running.wait() == 2
+        assert len(running.output.splitlines()) == 1
+        assert "--instance" in running.output
+
+
+def test_a_stop_before_the_first_worker_leaves_no_socket_behind(folder: Path):
+    path = folder / "s"
+    with program(folder, config_text(backends=["http://127.0.0.1:1"], listen={"bind": f"unix:{path}"})) as running:
+        eventually_sync(path.exists)
+        running.terminate()
+        assert running.wait() == 0
+        running.assert_nothing_left()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "said"),
+    [
+        ("OSError('no disk')", 1, "a worker could not start: OSError: no disk"),
+        ("worker.runtime.ConfigError(['listen.app: no such module'])", 2, "listen.app: no such module"),
+    ],
+)
+def test_workers_that_cannot_start_end_the_master_with_one_reason(folder: Path, error: str, expected: int, said: str):
+    change = f"""
+from sidecar.contract.config import ConfigError
+worker.runtime.ConfigError = ConfigError
+def fail(*args): raise {error}
+worker.runtime.Runtime.__init__ = fail
+"""
+    with program(folder, config_text(backends=["http://127.0.0.1:1"]), command=sabotaged(change)) as running:
+        assert running.wait(within=15) == expected
+        running.assert_nothing_left()
+        assert running.output.count(said) == 1
+        assert "Traceback" not in running.output
+        assert said in running.output.splitlines()[-2]  # then: stopped
+
+
+async def test_an_app_of_the_users_own_stands_in_front(folder: Path, backend: Backend):
+    (folder / "cwd" / "shop.py").write_text(FRONT)
+    finish = asyncio.Event()
+
+    async def waits(request: Request, connection: Connection) -> None:
+        await finish.wait()
+        await connection.respond(body=b"done")
+
+    async with worker(folder, backend, app="shop:front.app", workers=1) as it:
+        assert (await it.get("/own")).body == b"own, started"
+        forwarded = await it.get("/else?a=b")
+        assert (forwarded.status, forwarded.body) == (200, b"ok")
+        assert backend.requests[-1].target == b"/else?a=b"
+        backend.handler = waits
+        async with RawClient(it.public) as client:
+            await client.request()
+            await eventually(lambda: len(backend.requests) == 2)
+            it.program.terminate()
+            await eventually(lambda: it.program.said("draining"))
+            finish.set()
+            assert (await client.read_response()).body == b"done"
+        await eventually(lambda: it.program.status == 0)
+        assert it.program.said("shop is closed")
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "expected", "said"),
+    [
+        ("missing:app", "", 2, "listen.app: missing:app: No module named 'missing'"),
+        ("shop:nothing", "", 2, "shop.py has no 'nothing'"),
+        ("shop:seven", "seven = 7", 2, "is not an ASGI app"),
+        ("shop:app", "1 / 0", 1, "ZeroDivisionError: division by zero"),
+        ("worker:app", "", 2, "listen.app: 'worker' is a package of sidebeat's; give your module another name"),
+    ],
+)
+def test_an_app_that_cannot_be_used_ends_the_master_with_one_reason(
+    folder: Path, name: str, code: str, expected: int, said: str
+):
+    (folder / "cwd" / "shop.py").write_text(code)
+    with program(folder, config_text(backends=["http://127.0.0.1:1"], listen={"app": name})) as running:
+        assert running.wait(within=15) == expected
+        running.assert_nothing_left()
+        assert running.output.count(said) == 1
+        assert "Traceback" not in running.output
+
+
+def test_a_worker_that_dies_young_is_not_replaced_at_once(folder: Path):
+    change = """
+async def fail(self): raise RuntimeError("broken later")
+worker.runtime.Runtime.run = fail
+"""
+    with program(folder, config_text(backends=["http://127.0.0.1:1"]), command=sabotaged(change)) as running:
+        running.wait_for_line("worker-gone", within=15)
+        began = time.monotonic()
+        eventually_sync(lambda: running.output.count("worker-gone slot=0") >= 3, within=10)
+        assert time.monotonic() - began > 1.5
+        assert running.status is None
+        assert is_running(running.pid)

@@ -1,0 +1,172 @@
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+
+from sidecar.contract.config import parse
+from sidecar.contract.model import Admin, Health, Verdict, View
+from worker.app import create_app
+from worker.board import Board, rows_of
+from worker.view import Knowledge, Selection, candidates
+
+NOW = 1000.0
+
+
+class StandIn:
+    """What the endpoints look at, with two pools, of which `api` has two backends."""
+
+    def __init__(self) -> None:
+        content: dict[str, Any] = {
+            "pools": {
+                "api": {"backends": ["http://127.0.0.1:8081", {"url": "http://127.0.0.1:8082", "id": "b"}]},
+                "spare": {"backends": ["http://127.0.0.1:8083"]},
+            },
+            "routes": [{"pool": "api"}],
+        }
+        self.config = parse(content, {})
+        self.rows = rows_of(self.config)
+        self.board = Board.create(len(self.rows), 4)
+        self.knowledge = {pool: Knowledge() for pool in self.config.pools}
+        self.follower: Any = SimpleNamespace(store_up=True)
+
+    def selection(self, pool: str) -> Selection:
+        rows = {backend: row for (name, backend), row in self.rows.items() if name == pool}
+        return candidates(self.config.pools[pool].members, rows, self.knowledge[pool], NOW)
+
+    def take_out(self, pool: str) -> None:
+        members = self.config.pools[pool].members
+        verdicts = {backend.id: Verdict(id=backend.id, url=backend.url, admin=Admin.DRAIN) for backend in members}
+        self.knowledge[pool].offer(View(epoch=7, backends=verdicts), NOW, 0)
+
+    def worker(self, **marks: bool) -> Any:
+        writer = self.board.writer(self.board.claim())
+        writer.mark(**marks)
+        return writer
+
+
+@pytest.fixture
+def runtime() -> StandIn:
+    return StandIn()
+
+
+@pytest.fixture
+def app(runtime: StandIn) -> FastAPI:
+    return create_app(runtime, lambda: NOW)
+
+
+async def get(app: FastAPI, path: str, **headers: str) -> httpx.Response:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin") as client:
+        return await client.get(path, headers=headers)
+
+
+async def sample(app: FastAPI, name: str, **labels: str) -> float | None:
+    families = text_string_to_metric_families((await get(app, "/metrics")).text)
+    found = [each.value for family in families for each in family.samples if (each.name, each.labels) == (name, labels)]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+async def test_a_loop_that_turns_is_alive_whatever_else_is_wrong(app: FastAPI, runtime: StandIn):
+    runtime.worker(draining=True)
+    runtime.follower.store_up = False
+    assert (await get(app, "/livez")).status_code == 200
+
+
+async def test_ready_with_a_serving_worker_and_a_candidate_in_each_routed_pool(app: FastAPI, runtime: StandIn):
+    runtime.worker(booted=True)
+    runtime.worker(booted=True, draining=True)
+    runtime.worker()
+    runtime.take_out("spare")  # has no route
+    response = await get(app, "/readyz")
+    assert response.status_code == 200
+    assert response.json() == {
+        "ready": True,
+        "failing": [],
+        "serving": 1,
+        "starting": 1,
+        "draining": 1,
+        "pools": {"api": {"candidates": 2, "tier": "unknown"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("marks", "reason"),
+    [({}, "no worker has started"), ({"booted": True, "draining": True}, "all workers are draining")],
+)
+async def test_not_ready_without_a_serving_worker(app: FastAPI, runtime: StandIn, marks: dict[str, bool], reason: str):
+    runtime.worker(**marks)
+    response = await get(app, "/readyz")
+    assert response.status_code == 503
+    assert response.json()["ready"] is False
+    assert response.json()["failing"] == [reason]
+
+
+async def test_not_ready_when_a_routed_pool_has_nobody_left(app: FastAPI, runtime: StandIn):
+    runtime.worker(booted=True)
+    runtime.take_out("api")
+    response = await get(app, "/readyz")
+    assert response.status_code == 503
+    assert response.json()["failing"] == ["pool api has no backend that may be used"]
+
+
+async def test_readiness_does_not_depend_on_the_store(app: FastAPI, runtime: StandIn):
+    runtime.worker(booted=True)
+    runtime.follower.store_up = False
+    assert (await get(app, "/readyz")).status_code == 200
+
+
+async def test_traffic_is_counted_over_all_workers_and_never_falls(app: FastAPI, runtime: StandIn):
+    row = runtime.rows["api", "b"]
+    slot = runtime.board.claim()
+    dying, living = runtime.board.writer(slot), runtime.worker()
+    for writer in (dying, living):
+        writer.begin(row)
+        writer.respond(row, 0.25, NOW)
+        writer.status(row, 204)
+    dying.fail(row, 0.1, NOW)
+    dying.retry(row)
+    assert await sample(app, "sidebeat_inflight", pool="api", backend="b") == 2
+    runtime.board.release(slot)
+    assert await sample(app, "sidebeat_inflight", pool="api", backend="b") == 1
+    assert await sample(app, "sidebeat_requests_total", pool="api", backend="b", code="2xx") == 2
+    assert await sample(app, "sidebeat_requests_total", pool="api", backend="b", code="5xx") == 0
+    assert await sample(app, "sidebeat_retries_total", pool="api", backend="b") == 1
+    assert await sample(app, "sidebeat_upstream_failures_total", pool="api", backend="b") == 1
+    assert await sample(app, "sidebeat_upstream_first_byte_seconds_count", pool="api", backend="b") == 2
+    total_s = await sample(app, "sidebeat_upstream_first_byte_seconds_sum", pool="api", backend="b")
+    assert math.isclose(total_s or 0, 0.5)
+
+
+async def test_the_view_is_told_with_its_age(app: FastAPI, runtime: StandIn):
+    verdicts = {"b": Verdict(id="b", url="http://127.0.0.1:8082", state=Health.HEALTHY)}
+    runtime.knowledge["api"].offer(View(epoch=7, backends=verdicts), NOW, 2.5)
+    assert await sample(app, "sidebeat_backend_state", pool="api", backend="b", state="healthy") == 1
+    assert await sample(app, "sidebeat_backend_state", pool="api", backend="b", state="unknown") == 0
+    assert await sample(app, "sidebeat_backend_state", pool="spare", backend="127.0.0.1:8083", state="unknown") == 1
+    assert await sample(app, "sidebeat_view_epoch", pool="api") == 7
+    assert await sample(app, "sidebeat_view_age_seconds", pool="api") == 2.5
+    assert await sample(app, "sidebeat_view_epoch", pool="spare") == 0
+    assert await sample(app, "sidebeat_view_age_seconds", pool="spare") is None
+
+
+async def test_store_and_drain_are_told(app: FastAPI, runtime: StandIn):
+    runtime.worker(booted=True, draining=True)
+    assert await sample(app, "sidebeat_store_up") == 1
+    assert await sample(app, "sidebeat_draining") == 1
+
+
+async def test_openmetrics_for_who_asks(app: FastAPI):
+    plain = await get(app, "/metrics")
+    assert plain.headers["content-type"].startswith("text/plain")
+    modern = await get(app, "/metrics", accept="application/openmetrics-text; version=1.0.0")
+    assert modern.headers["content-type"].startswith("application/openmetrics-text")
+    assert modern.text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/"])
+async def test_there_is_nothing_else(app: FastAPI, path: str):
+    assert (await get(app, path)).status_code == 404

@@ -1,0 +1,172 @@
+"""Our own endpoints, on the admin socket only: is this process alive, may traffic come, what was counted.
+
+Everything is answered from the board and from memory; none of it asks Redis. Counters are those of the whole host,
+whichever worker answers; the age and epoch of the view are the answering worker's own.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Annotated, Protocol
+
+from fastapi import FastAPI, Header, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+from typing_extensions import override
+
+from sidecar.contract.config import Config
+from sidecar.contract.events import Metric as Name
+from sidecar.contract.model import Health, View
+from worker.board import Board
+from worker.follow import Follower
+from worker.view import Knowledge, Selection
+
+
+class Runtime(Protocol):
+    """What the endpoints look at; ``worker.runtime`` has the real one."""
+
+    config: Config
+    board: Board
+
+    @property
+    def rows(self) -> Mapping[tuple[str, str], int]:
+        """The board's row of each backend, by pool and id."""
+
+    @property
+    def knowledge(self) -> Mapping[str, Knowledge]:
+        """What is known of each pool."""
+
+    @property
+    def follower(self) -> Follower:
+        """Who reads the store."""
+
+    def selection(self, pool: str) -> Selection:
+        """The backends of a pool that would be picked from now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolReadiness:
+    """Whether a pool could take a request: how many candidates, and from which tier they come."""
+
+    candidates: int
+    tier: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """Whether traffic may come. ``failing`` says why not, in words; empty means ready."""
+
+    failing: tuple[str, ...]
+    serving: int
+    starting: int
+    draining: int
+    pools: Mapping[str, PoolReadiness]
+
+
+def readiness(runtime: Runtime) -> Readiness:
+    """Ready: a worker of this master serves and does not drain, and every routed pool has a candidate.
+
+    A master that stops has its workers drain, all of them.
+    """
+    states = runtime.board.states()
+    draining = sum(state.draining for state in states)
+    serving = sum(state.booted and not state.draining for state in states)
+    pools = {}
+    for pool in dict.fromkeys(route.pool for route in runtime.config.effective_routes):
+        selection = runtime.selection(pool)
+        pools[pool] = PoolReadiness(candidates=len(selection.candidates), tier=selection.tier)
+    failing = [f"pool {name} has no backend that may be used" for name, pool in pools.items() if not pool.candidates]
+    if not serving:
+        failing.insert(0, "all workers are draining" if draining else "no worker has started")
+    return Readiness(
+        failing=tuple(failing),
+        serving=serving,
+        starting=len(states) - serving - draining,
+        draining=draining,
+        pools=pools,
+    )
+
+
+class BoardCollector(Collector):
+    """Prometheus' view of the board, read anew for each scrape."""
+
+    def __init__(self, runtime: Runtime, clock: Callable[[], float]) -> None:
+        self._runtime = runtime
+        self._clock = clock
+
+    @override
+    def collect(self) -> Iterator[Metric]:
+        yield from self._traffic()
+        yield from self._views(self._clock())
+        runtime = self._runtime
+        yield GaugeMetricFamily(
+            Name.STORE_UP, "Whether the store answered this worker last time.", runtime.follower.store_up
+        )
+        draining = sum(state.draining for state in runtime.board.states())
+        yield GaugeMetricFamily(Name.DRAINING, "Workers of this host that drain.", draining)
+
+    def _traffic(self) -> Iterator[Metric]:
+        labels = ("pool", "backend")
+        requests = CounterMetricFamily(Name.REQUESTS, "Responses by class of status.", labels=(*labels, "code"))
+        retries = CounterMetricFamily(Name.RETRIES, "Attempts that were followed by another one.", labels=labels)
+        failures = CounterMetricFamily(Name.FAILURES, "Attempts that failed by the backend's fault.", labels=labels)
+        inflight = GaugeMetricFamily(Name.INFLIGHT, "Requests under way.", labels=labels)
+        first_byte = SummaryMetricFamily(Name.FIRST_BYTE, "Time to the response head.", labels=labels)
+        for key, row in self._runtime.rows.items():
+            tally = self._runtime.board.tally(row)
+            retries.add_metric(key, tally.retries)
+            failures.add_metric(key, tally.failures)
+            inflight.add_metric(key, tally.inflight)
+            first_byte.add_metric(key, count_value=tally.responses, sum_value=tally.latency_s)
+            for kind, count in enumerate(self._runtime.board.statuses(row), start=1):
+                requests.add_metric((*key, f"{kind}xx"), count)
+        return iter((requests, retries, failures, inflight, first_byte))
+
+    def _views(self, now: float) -> Iterator[Metric]:
+        states = GaugeMetricFamily(
+            Name.BACKEND_STATE, "1 for the state a backend has in the view.", labels=("pool", "backend", "state")
+        )
+        ages = GaugeMetricFamily(Name.VIEW_AGE, "How old this worker's view is.", labels=("pool",))
+        epochs = GaugeMetricFamily(Name.VIEW_EPOCH, "The view this worker routes on; 0: none yet.", labels=("pool",))
+        for pool, knowledge in self._runtime.knowledge.items():
+            view = knowledge.view or View()
+            epochs.add_metric((pool,), view.epoch)
+            if (age_s := knowledge.age_s(now)) is not None:
+                ages.add_metric((pool,), age_s)
+        for pool, backend in self._runtime.rows:
+            view = self._runtime.knowledge[pool].view or View()
+            verdict = view.backends.get(backend)
+            current = verdict.state if verdict else Health.UNKNOWN
+            for state in Health:
+                states.add_metric((pool, backend, state), state is current)
+        return iter((states, ages, epochs))
+
+
+def create_app(runtime: Runtime, clock: Callable[[], float] = time.monotonic) -> FastAPI:
+    """The admin socket's application. ``clock`` is monotonic, the one that ``runtime.knowledge`` ages by."""
+    app = FastAPI(title="sidebeat", docs_url=None, redoc_url=None, openapi_url=None)
+    registry = CollectorRegistry()
+    registry.register(BoardCollector(runtime, clock))
+
+    @app.api_route("/livez", methods=["GET", "HEAD"])
+    async def livez() -> dict[str, bool]:
+        """The loop of a worker turns: this answer is the proof."""
+        return {"alive": True}
+
+    @app.api_route("/readyz", methods=["GET", "HEAD"])
+    async def readyz() -> JSONResponse:
+        """200 when traffic may come, else 503 with the reason."""
+        found = readiness(runtime)
+        ready = not found.failing
+        return JSONResponse({"ready": ready, **asdict(found)}, status_code=200 if ready else 503)
+
+    @app.get("/metrics")
+    async def metrics(accept: Annotated[str, Header()] = "") -> Response:
+        """Prometheus' text, or OpenMetrics for who asks for it."""
+        encode, content_type = choose_encoder(accept)
+        return Response(encode(registry), media_type=content_type)
+
+    return app
