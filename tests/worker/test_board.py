@@ -1,0 +1,353 @@
+"""The board's promises, with real forks where they are about processes."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from math import exp
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.contract.config import parse
+from sidecar.contract.model import Tally
+from waiting import eventually_sync
+from worker.board import Board, board_for, board_slots, rows_of
+
+CONFIG = parse(
+    {
+        "pools": {
+            "api": {"backends": ["http://127.0.0.1:1", {"url": "http://127.0.0.1:2", "id": "b"}]},
+            "web": {"backends": ["http://127.0.0.1:1"], "balancing": {"decay_s": 1.5}},
+        },
+        "routes": [{"pool": "api"}],
+        "listen": {"workers": 40},
+    },
+    {},
+)
+
+
+@pytest.fixture(params=["memfd", "file"])
+def board(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Board:
+    if request.param == "file":
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    return Board.create(3, 4)
+
+
+class Child:
+    """A forked process that runs one function and ends with 0, or with 1 if that raised."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                work()
+                status = 0
+            except BaseException:  # noqa: BLE001 - nothing of the parent's may run in here
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+    def wait(self) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@contextmanager
+def forked(work: Callable[[], None]) -> Iterator[Child]:
+    child = Child(work)
+    try:
+        yield child
+    finally:
+        child.kill()
+
+
+def claimed(board: Board) -> int:
+    slot = board.claim()
+    assert slot is not None
+    return slot
+
+
+def test_every_backend_of_every_pool_has_a_row_in_the_order_of_the_file():
+    rows = rows_of(CONFIG)
+
+    assert list(rows.items()) == [(("api", "127.0.0.1:1"), 0), (("api", "b"), 1), (("web", "127.0.0.1:1"), 2)]
+
+
+def test_there_are_four_slots_a_worker_and_never_less_than_64():
+    assert (board_slots(1), board_slots(16), board_slots(17)) == (64, 64, 68)
+    assert (board_for(CONFIG).rows, board_for(CONFIG).slots) == (3, 160)
+
+
+def test_each_pool_decays_at_its_own_pace():
+    board = board_for(CONFIG)
+    writer = board.writer(claimed(board))
+    for row in (0, 2):
+        writer.respond(row, 1.0, now=0.0)
+
+    assert board.latency(0, now=3.0) == pytest.approx((exp(-1), exp(-1)))
+    assert board.latency(2, now=3.0) == pytest.approx((exp(-2), exp(-2)))
+
+
+def test_slots_are_handed_out_from_the_lowest_until_none_is_left(board: Board):
+    assert [board.claim() for _ in range(5)] == [0, 1, 2, 3, None]
+
+    board.release(2)
+    board.release(1)
+
+    assert [board.claim() for _ in range(3)] == [1, 2, None]
+
+
+def test_releasing_a_worker_without_a_slot_changes_nothing(board: Board):
+    board.writer(claimed(board)).begin(0)
+
+    board.release(None)
+
+    assert board.in_flight(0) == 1
+
+
+def test_a_reader_sums_over_all_workers(board: Board):
+    first, second = (board.writer(claimed(board)) for _ in range(2))
+    first.begin(1)
+    second.begin(1)
+    second.begin(1)
+    first.begin(0)
+    second.end(1)
+
+    assert [board.in_flight(row) for row in range(3)] == [1, 2, 0]
+
+
+def test_everything_a_worker_sees_is_counted(board: Board):
+    writer = board.writer(claimed(board))
+    for latency_s in (0.25, 0.5):
+        writer.begin(1)
+        writer.respond(1, latency_s, now=1.0)
+        writer.status(1, 200)
+        writer.end(1)
+    writer.begin(1)
+    writer.fail(1, 0.125, now=1.0)
+    writer.retry(1)
+
+    seen = Tally(inflight=1, requests=3, responses=2, failures=1, retries=1, latency_s=0.75)
+    assert (board.tally(1), writer.tally(1)) == (seen, seen)
+    assert (board.tally(0), board.tally(2)) == (Tally(), Tally())
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(100, 1), (199, 1), (204, 2), (304, 3), (499, 4), (500, 5), (999, 5), (42, 5)]
+)
+def test_a_response_is_counted_by_its_class(board: Board, code: int, kind: int):
+    writer = board.writer(claimed(board))
+
+    writer.status(1, code)
+
+    assert board.statuses(1) == tuple(int(kind == each) for each in range(1, 6))
+    assert board.statuses(0) == board.statuses(2) == (0, 0, 0, 0, 0)
+    assert board.tally(1) == Tally()
+
+
+def test_a_fast_failure_does_not_look_fast(board: Board):
+    writer = board.writer(claimed(board))
+    writer.fail(0, 0.001, now=10.0)
+    writer.fail(1, 4.0, now=10.0)
+
+    assert board.latency(0, now=10.0) == (1.0, 1.0)
+    assert board.latency(1, now=10.0) == (4.0, 1.0)
+    assert board.tally(1).latency_s == 0
+
+
+def test_a_backend_without_samples_has_no_latency(board: Board):
+    claimed(board)
+
+    assert board.latency(0, now=1e9) == (0.0, 0.0)
+
+
+SAMPLES = st.lists(
+    st.tuples(st.integers(0, 3), st.floats(0, 20), st.floats(0.0001, 60), st.booleans()), min_size=1, max_size=30
+)
+
+
+@given(samples=SAMPLES, wait=st.floats(0, 20))
+def test_the_split_over_slots_does_not_change_the_decayed_sums(
+    samples: list[tuple[int, float, float, bool]], wait: float
+):
+    board = Board.create(1, 4, decay_s=3.0)
+    writers = [board.writer(claimed(board)) for _ in range(4)]
+    now, told = 100.0, []
+    for slot, pause, seconds, is_failure in samples:
+        now += pause
+        if is_failure:
+            writers[slot].fail(0, seconds, now)
+        else:
+            writers[slot].respond(0, seconds, now)
+        told.append((now, max(seconds, 1.0) if is_failure else seconds))
+    now += wait
+
+    total, weight = board.latency(0, now)
+
+    assert total == pytest.approx(sum(seconds * exp(-(now - at) / 3) for at, seconds in told))
+    assert weight == pytest.approx(sum(exp(-(now - at) / 3) for at, _ in told))
+
+
+def test_a_clock_reading_from_before_the_last_sample_does_not_blow_up(board: Board):
+    writer = board.writer(claimed(board))
+    writer.respond(0, 1.0, now=1e6)
+
+    writer.respond(0, 1.0, now=0.0)
+
+    assert board.latency(0, now=0.0) == (2.0, 2.0)
+
+
+def test_siblings_see_how_far_a_worker_is(board: Board):
+    slot = claimed(board)
+    assert [(state.slot, state.pid, state.booted) for state in board.states()] == [(slot, 0, False)]
+
+    writer = board.writer(slot)
+    writer.mark(booted=True)
+    writer.beat(12.5)
+    (state,) = board.states()
+    assert (state.pid, state.booted, state.draining, state.heartbeat_s) == (os.getpid(), True, False, 12.5)
+
+    writer.mark(draining=True)
+    (state,) = board.states()
+    assert (state.booted, state.draining, writer.is_draining) == (True, True, True)
+
+    board.release(slot)
+    assert board.states() == []
+
+
+def test_a_worker_past_the_last_slot_counts_for_itself_alone(board: Board):
+    writer = board.writer(None)
+    writer.begin(2)
+    writer.respond(2, 0.5, now=1.0)
+    writer.mark(booted=True)
+
+    assert writer.tally(2) == Tally(inflight=1, requests=1, responses=1, latency_s=0.5)
+    assert board.tally(2) == Tally()
+    assert board.states() == []
+
+
+def test_a_respawned_worker_gets_a_clean_slot_and_the_totals_go_on(board: Board):
+    slot = claimed(board)
+    dead = board.writer(slot)
+    dead.begin(0)
+    dead.respond(0, 0.5, now=1.0)
+    dead.status(0, 200)
+    dead.mark(booted=True, draining=True)
+
+    board.release(slot)
+    assert board.claim() == slot
+    heir = board.writer(slot)
+
+    assert heir.tally(0) == Tally()
+    assert not heir.is_draining
+    assert board.tally(0) == Tally(requests=1, responses=1, latency_s=0.5)
+    heir.begin(0)
+    assert heir.tally(0) == Tally(inflight=1, requests=1)
+    assert board.tally(0) == Tally(inflight=1, requests=2, responses=1, latency_s=0.5)
+    assert board.statuses(0) == (0, 1, 0, 0, 0)
+
+
+def test_what_a_dead_worker_learned_of_latency_fades_instead_of_vanishing(board: Board):
+    slot = claimed(board)
+    board.writer(slot).respond(0, 2.0, now=0.0)
+
+    board.release(slot)
+
+    assert board.latency(0, now=3.0) == pytest.approx((2 * exp(-1), exp(-1)))
+
+
+def test_in_flight_of_a_killed_worker_is_gone_for_its_siblings(board: Board):
+    doomed_slot, sibling_slot = claimed(board), claimed(board)
+
+    def hold() -> None:
+        writer = board.writer(doomed_slot)
+        for _ in range(50):
+            writer.begin(1)
+        signal.pause()
+
+    def watch() -> None:
+        writer = board.writer(sibling_slot)
+        writer.begin(1)
+        eventually_sync(lambda: board.in_flight(1) == 51)
+        writer.mark(booted=True)
+        eventually_sync(lambda: board.in_flight(1) == 1)
+
+    with forked(hold) as doomed, forked(watch) as sibling:
+        eventually_sync(lambda: [state.slot for state in board.states() if state.booted] == [sibling_slot])
+
+        doomed.kill()
+        board.release(doomed_slot)
+
+        assert sibling.wait() == 0
+    assert board.in_flight(1) == 1
+    assert board.tally(1).requests == 51
+
+
+def test_two_writers_never_disturb_each_other_and_readers_see_no_torn_count(board: Board):
+    rounds = 20_000
+
+    def count(slot: int) -> None:
+        writer = board.writer(slot)
+        for turn in range(rounds):
+            writer.begin(0)
+            writer.respond(0, 1.0, now=float(turn))
+            writer.status(0, 200)
+            writer.end(0)
+        writer.mark(booted=True)
+
+    slots = [claimed(board), claimed(board)]
+    seen, requests = set(), 0
+    with forked(partial(count, slots[0])) as first, forked(partial(count, slots[1])) as second:
+        while not all(state.booted for state in board.states()):
+            seen.add(board.in_flight(0))
+            before, requests = requests, board.tally(0).requests
+            assert requests >= before
+        assert (first.wait(), second.wait()) == (0, 0)
+
+    assert seen <= {0, 1, 2}
+    assert board.tally(0) == Tally(requests=2 * rounds, responses=2 * rounds, latency_s=2.0 * rounds)
+    assert board.statuses(0) == (0, 2 * rounds, 0, 0, 0)
+
+
+def test_totals_never_fall_while_workers_die_and_are_replaced(board: Board):
+    deaths, each = 20, 100
+
+    def watch() -> None:
+        requests = responses = 0
+        while requests < deaths * each:
+            tally = board.tally(0)
+            assert tally.requests >= requests
+            assert tally.responses >= responses
+            requests, responses = tally.requests, tally.responses
+
+    def serve(slot: int) -> None:
+        writer = board.writer(slot)
+        for _ in range(each):
+            writer.begin(0)
+            writer.respond(0, 0.01, now=1.0)
+        writer.mark(booted=True)
+        signal.pause()
+
+    with forked(watch) as watcher:
+        for _ in range(deaths):
+            slot = claimed(board)
+            with forked(partial(serve, slot)) as worker:
+                eventually_sync(lambda: [state.booted for state in board.states()] == [True], every=0.001)
+                worker.kill()
+                board.release(slot)
+        assert watcher.wait() == 0
+    assert board.tally(0).requests == deaths * each
+    assert board.in_flight(0) == 0

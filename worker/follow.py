@@ -1,0 +1,194 @@
+"""Keeps the newest view of every pool: reads the monitor's heartbeat each second, and the view when it has moved.
+
+Pushes are hints that only start a round early; a lost one costs a second. Whatever the store holds or does, down, hung,
+empty or full of another product's keys, is at worst no news: what is known stands, and ages.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+
+from sidecar.contract.codec import ContractError, decode_view
+from sidecar.contract.connect import connect
+from sidecar.contract.events import Event, line
+from sidecar.contract.keys import PoolKeys
+from worker.rounds import DEADLINE_S, OpenStore, Rounds, ask, clock_ms, end_if_cancelled
+from worker.view import Beat, Freshness, Knowledge
+
+VIEW_LIMIT = 1 << 21
+"""Bytes read of a view; 1,024 backends take about a quarter of a megabyte. What is longer is not ours."""
+QUIET_S = 5.0
+"""A subscription that was silent for so long is asked for a sign of life, and given up after as long again.
+
+Shorter than the ``health_check_interval`` of the client, whose own question would hide the answer.
+"""
+WATCH_S = 0.25
+BEAT_FIELDS = ("seq", "epoch", "store_id", "redis_ms")
+
+_log = logging.getLogger(__name__)
+
+
+class Follower:
+    """Keeps ``knowledge`` up to date until cancelled; never raises, never touches a request."""
+
+    def __init__(
+        self,
+        keys: Mapping[str, PoolKeys],
+        knowledge: Mapping[str, Knowledge],
+        changed: Callable[[str], None],
+        find_url: Callable[[], str],
+        *,
+        open_store: OpenStore = connect,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare; nothing is opened before ``run``.
+
+        Args:
+            keys: of each pool, by its name in the config.
+            knowledge: what to keep up to date; the same names.
+            changed: called on the loop with a pool's name when its view or what that is worth has changed.
+            find_url: where the store is; may raise ``ConfigError`` while there is none.
+            open_store: makes a client of a URL.
+            clock: monotonic seconds.
+        """
+        self._keys = keys
+        self._knowledge = knowledge
+        self._changed = changed
+        self._clock = clock
+        self._polls = Rounds("poll", find_url, open_store=open_store)
+        self._pushes = Rounds("push", find_url, open_store=open_store, level=logging.DEBUG)
+        self._problems: dict[str, str | None] = dict.fromkeys(keys)
+        self._freshness = dict.fromkeys(keys, Freshness.COLD)
+
+    @property
+    def store_up(self) -> bool:
+        """Whether the latest poll was answered."""
+        return self._polls.is_up
+
+    async def run(self) -> None:
+        """Follow for ever. A subscription that hangs does not hold up the polls, nor the other way round."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._polls.run(self._poll), name="follow-poll")
+            tasks.create_task(self._pushes.run(self._listen), name="follow-push")
+            tasks.create_task(self._watch(), name="follow-watch")
+
+    async def _poll(self, client: Redis) -> None:
+        """Read all heartbeats at once, then the views that have moved."""
+        async with asyncio.timeout(DEADLINE_S):
+            reads = [("HMGET", keys.beat, *BEAT_FIELDS) for keys in self._keys.values()]
+            *replies, moment = await ask(client, *reads, ("TIME",))
+            beats = {pool: _beat_or_problem(reply) for pool, reply in zip(self._keys, replies, strict=True)}
+            behind = [pool for pool, beat in beats.items() if self._is_behind(pool, beat)]
+            views = await ask(client, *(("GETRANGE", self._keys[pool].view, 0, VIEW_LIMIT - 1) for pool in behind))
+        raw = dict(zip(behind, views, strict=True))
+        for pool, beat in beats.items():
+            self._note_problem(pool, self._learn(pool, beat, raw.get(pool), clock_ms(moment)))
+
+    def _is_behind(self, pool: str, beat: Beat | ContractError | None) -> bool:
+        """Whether to read the view: it moved, or no heartbeat can say whether it did."""
+        return not isinstance(beat, Beat) or self._knowledge[pool].is_behind(beat)
+
+    def _learn(self, pool: str, beat: Beat | ContractError | None, raw: object, redis_ms: int) -> str | None:
+        """Take in what was read of a pool; what is wrong with it, if anything is."""
+        knowledge, now = self._knowledge[pool], self._clock()
+        problem = str(beat) if isinstance(beat, ContractError) else None
+        try:
+            if raw:
+                view = decode_view(_text(raw))
+                if knowledge.offer(view, now, max(redis_ms - view.epoch, 0) / 1000, redis_ms=redis_ms):
+                    _log.debug(line(Event.VIEW_APPLIED, pool=pool, epoch=view.epoch))
+                    self._changed(pool)
+        except ContractError as error:
+            problem = problem or str(error)
+        if isinstance(beat, Beat):
+            knowledge.beat(beat, now, (redis_ms - beat.redis_ms) / 1000)
+        return problem
+
+    def _note_problem(self, pool: str, problem: str | None) -> None:
+        """Log where garbage begins and where it ends."""
+        known, self._problems[pool] = self._problems[pool], problem
+        if problem and not known:
+            _log.warning(line(Event.STORE_GARBAGE, pool=pool, problem=problem))
+        elif known and not problem:
+            _log.warning(line(Event.STORE_GARBAGE, pool=pool, over="yes"))
+
+    async def _listen(self, client: Redis) -> None:
+        """Subscribe, and turn messages into hints until the connection fails."""
+        pools = {keys.push: pool for pool, keys in self._keys.items()}
+        async with client.pubsub() as subscription:
+            await subscription.subscribe(*pools)
+            end_if_cancelled()
+            self._pushes.succeed()
+            self._polls.hurry()  # what was pushed before is lost
+            while True:
+                channel, epoch = await _next_message(subscription)
+                if channel in pools and self._is_news(pools[channel], epoch):
+                    self._polls.hurry()
+
+    def _is_news(self, pool: str, epoch: object) -> bool:
+        """Whether a push names another epoch than ours; one that names none is not from our monitor."""
+        view = self._knowledge[pool].view
+        return isinstance(epoch, str) and epoch.isdecimal() and (view is None or epoch != str(view.epoch))
+
+    async def _watch(self) -> None:
+        """Tell when knowledge comes of age, also while nothing is heard at all."""
+        while True:
+            now = self._clock()
+            for pool, knowledge in self._knowledge.items():
+                self._note_freshness(pool, knowledge.freshness(now), knowledge.age_s(now))
+            await asyncio.sleep(WATCH_S)
+
+    def _note_freshness(self, pool: str, freshness: Freshness, age_s: float | None) -> None:
+        known, self._freshness[pool] = self._freshness[pool], freshness
+        if freshness is known:
+            return
+        self._changed(pool)
+        if freshness is Freshness.FRESH and known is not Freshness.COLD:
+            _log.warning(line(Event.VIEW_FRESH, pool=pool))
+        elif freshness is not Freshness.FRESH:
+            _log.warning(line(Event.VIEW_STALE, pool=pool, freshness=freshness, age_s=age_s))
+
+
+def _beat_or_problem(reply: object) -> Beat | ContractError | None:
+    """The heartbeat in a reply, what is wrong with it, or None where there is none."""
+    if not isinstance(reply, list):
+        return ContractError(f"the beat cannot be read: {reply}")
+    if not any(reply):
+        return None
+    seq, epoch, store_id, redis_ms = (str(field) for field in reply)
+    if not all(number.isdecimal() and len(number) < 16 for number in (seq, epoch, redis_ms)):
+        return ContractError(
+            f"the beat cannot be read: seq={seq[:20]!r} epoch={epoch[:20]!r} redis_ms={redis_ms[:20]!r}"
+        )
+    return Beat(seq=int(seq), epoch=int(epoch), store_id=store_id, redis_ms=int(redis_ms))
+
+
+def _text(raw: object) -> str:
+    """The view's text.
+
+    Raises:
+        ContractError: the store answered with an error instead.
+    """
+    if not isinstance(raw, str):
+        raise ContractError(f"the view cannot be read: {raw}")
+    return raw
+
+
+async def _next_message(subscription: PubSub) -> tuple[str, object]:
+    """The channel and the text of the next message of any kind; empty and None where it has none.
+
+    Raises:
+        TimeoutError: the other side gives no sign of life.
+    """
+    if (message := await subscription.get_message(timeout=QUIET_S)) is None:
+        await subscription.ping()
+        end_if_cancelled()
+        message = await subscription.get_message(timeout=QUIET_S)
+    if message is None:
+        raise TimeoutError("the subscription gives no sign of life")
+    is_push = message["type"] == "message"
+    return (str(message["channel"]), message["data"]) if is_push else ("", None)

@@ -1,0 +1,140 @@
+"""Writes this worker's heartbeat to every pool each second: which epoch it routes on, and what it has seen.
+
+The worker's own key alone, and its name in the set of workers; both vanish by themselves when it dies. Shares nothing
+with the request path but the board, of which it only reads.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from sidecar.contract.codec import report_hash
+from sidecar.contract.config import ConfigError
+from sidecar.contract.connect import connect
+from sidecar.contract.events import Event, line
+from sidecar.contract.keys import DEPARTED_MS, WORKER_MS, PoolKeys, worker_member
+from sidecar.contract.model import Report
+from worker.board import Writer
+from worker.rounds import DEADLINE_S, OpenStore, Rounds, ask, clock_ms
+from worker.view import Knowledge
+
+FORGET_MS = 60_000
+"""How long a worker that went silent keeps its place in ``workers``, for whoever asks who is missing."""
+GOODBYE_S = 0.5
+"""What a clean stop may spend on signing off; else the keys expire."""
+
+_log = logging.getLogger(__name__)
+
+
+def identity(host: str, instance: str, slot: int | None) -> Report:
+    """An empty report of this process. A worker without a slot has minus its pid for one, which nobody else has."""
+    pid = os.getpid()
+    return Report(
+        host=host, instance=instance, slot=-pid if slot is None else slot, pid=pid, incarnation=uuid.uuid4().hex
+    )
+
+
+class Reporter:
+    """Reports until cancelled, then signs off; never raises."""
+
+    def __init__(
+        self,
+        me: Report,
+        keys: Mapping[str, PoolKeys],
+        knowledge: Mapping[str, Knowledge],
+        find_url: Callable[[], str],
+        *,
+        writer: Writer,
+        rows: Mapping[tuple[str, str], int],
+        open_store: OpenStore = connect,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare; nothing is opened before ``run``.
+
+        Args:
+            me: who reports; see ``identity``.
+            keys: of each pool, by its name in the config.
+            knowledge: of each pool.
+            find_url: where the store is; may raise ``ConfigError`` while there is none.
+            writer: this worker's own, whose counts are reported.
+            rows: on the board, by pool and backend id.
+            open_store: makes a client of a URL.
+            clock: monotonic seconds.
+        """
+        self._me = me
+        self._member = worker_member(me.host, me.instance, me.slot)
+        self._keys = keys
+        self._knowledge = knowledge
+        self._writer = writer
+        self._rows = rows
+        self._clock = clock
+        self._rounds = Rounds("report", find_url, open_store=open_store, level=logging.DEBUG)
+        self._find_url = find_url
+        self._open_store = open_store
+        self._refused: dict[str, str | None] = dict.fromkeys(keys)
+
+    async def run(self) -> None:
+        """Report for ever; when cancelled, remove what was written."""
+        try:
+            await self._rounds.run(self._report_all)
+        finally:
+            await self._sign_off()
+
+    async def _report_all(self, client: Redis) -> None:
+        """One heartbeat to every pool; a pool that refuses it does not keep it from the others."""
+        async with asyncio.timeout(DEADLINE_S):
+            now_ms = clock_ms(await client.time())
+            for pool in self._keys:
+                self._note_refusal(pool, await self._report(client, pool, now_ms))
+
+    async def _report(self, client: Redis, pool: str, now_ms: int) -> str | None:
+        """Write one pool's key and set, in one transaction: the key is never seen half written. The error, if any."""
+        keys = self._keys[pool]
+        key = keys.worker(self._member)
+        fields = report_hash(self._current(pool, now_ms))
+        replies = await ask(
+            client,
+            ("DEL", key),  # fields of departed backends, or a value that is not ours
+            ("HSET", key, *(part for field in fields.items() for part in field)),
+            ("PEXPIRE", key, WORKER_MS),
+            ("ZADD", keys.workers, now_ms, self._member),
+            ("ZREMRANGEBYSCORE", keys.workers, "-inf", now_ms - FORGET_MS),
+            ("PEXPIRE", keys.workers, DEPARTED_MS),
+            at_once=True,
+        )
+        return next((str(reply) for reply in replies if isinstance(reply, Exception)), None)
+
+    def _current(self, pool: str, now_ms: int) -> Report:
+        knowledge = self._knowledge[pool]
+        age_s = knowledge.age_s(self._clock())
+        return replace(
+            self._me,
+            heartbeat_ms=now_ms,
+            applied_epoch=knowledge.view.epoch if knowledge.view else 0,
+            view_age_ms=None if age_s is None else round(age_s * 1000),
+            draining=self._writer.is_draining,
+            tallies={backend: self._writer.tally(row) for (name, backend), row in self._rows.items() if name == pool},
+        )
+
+    def _note_refusal(self, pool: str, refusal: str | None) -> None:
+        known, self._refused[pool] = self._refused[pool], refusal
+        if refusal and not known:
+            _log.warning(line(Event.STORE_GARBAGE, part="report", pool=pool, problem=refusal))
+        elif known and not refusal:
+            _log.warning(line(Event.STORE_GARBAGE, part="report", pool=pool, over="yes"))
+
+    async def _sign_off(self) -> None:
+        """Remove what was written, as far as that is possible in ``GOODBYE_S``."""
+        with contextlib.suppress(RedisError, OSError, ConfigError):
+            async with asyncio.timeout(GOODBYE_S), self._open_store(self._find_url()) as client:
+                for keys in self._keys.values():
+                    await client.delete(keys.worker(self._member))
+                    await client.zrem(keys.workers, self._member)

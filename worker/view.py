@@ -1,0 +1,242 @@
+"""From what a worker knows of a pool to the backends that may take the next request.
+
+``Knowledge`` holds the newest view and how old it is; ``candidates`` lays it over the configured members. Pure: views,
+heartbeats and ``now`` are handed in.
+
+Selection takes the first tier that is not empty::
+
+    healthy · degraded · unknown · the same three of the backups · panic
+
+Panic is everything that no operator took out, since trying is better than refusing. The config owns membership: an id
+that only the view knows is never selected, a member that the view does not know is unknown.
+
+Knowledge ages by the local monotonic clock. Up to ``FRESH_S`` it is fresh; up to ``STALE_S`` it is stale, and its
+verdicts stand; beyond, they are worth nothing: all backends are unknown, those last seen failing are the last resort,
+and only what the operator asked for still holds. Traffic never stops for want of news.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from math import inf
+
+from sidecar.contract.codec import ContractError
+from sidecar.contract.model import Admin, Backend, Health, Verdict, View
+
+FRESH_S = 3.0
+"""Three missed heartbeats of a second each."""
+STALE_S = 30.0
+"""How long verdicts outlive their monitor."""
+AHEAD_MS = 86_400_000
+"""A view from further in the future is not ours: epochs are close to the store's clock."""
+INSISTENCE = 3
+"""So many polls must show a lower epoch under a newer lease before it is believed."""
+
+
+class Freshness(StrEnum):
+    """How far the view may be trusted."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    EXPIRED = "expired"
+    COLD = "cold"
+
+
+class Tier(StrEnum):
+    """Which backends a selection was made from, best first; ``none`` when the operator took out every one."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNKNOWN = "unknown"
+    BACKUP_HEALTHY = "backup_healthy"
+    BACKUP_DEGRADED = "backup_degraded"
+    BACKUP_UNKNOWN = "backup_unknown"
+    PANIC = "panic"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """The monitor's heartbeat: ``seq`` moves each second, ``epoch`` and ``store_id`` name the view in force."""
+
+    seq: int
+    epoch: int
+    store_id: str
+    redis_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A backend that may be picked. ``ramp_until`` is when its slow start ends (monotonic); past means it is over."""
+
+    backend: Backend
+    row: int
+    weight: float
+    ramp_until: float = -inf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """The candidates of one tier: in the order of the config, in panic those that failed longest ago first.
+
+    Until ``holds_until`` (monotonic) only new knowledge can change it, so it need not be made again before.
+    """
+
+    tier: Tier
+    candidates: tuple[Candidate, ...] = ()
+    holds_until: float = inf
+
+
+class Knowledge:
+    """What one worker knows of one pool: the newest acceptable view, and when it was last known to hold."""
+
+    __slots__ = ("_accepted_at", "_beat", "_confirmed_at", "_heard_at", "_insisted", "_view")
+
+    def __init__(self) -> None:
+        self._view: View | None = None
+        self._accepted_at = -inf  # when remaining times in the view began to run
+        self._confirmed_at = -inf  # when a living monitor last stood by this view
+        self._heard_at: float | None = None
+        self._beat: Beat | None = None
+        self._insisted = 0
+
+    @property
+    def view(self) -> View | None:
+        """The newest accepted view; None before the first."""
+        return self._view
+
+    def age_s(self, now: float) -> float | None:
+        """How long ago a living monitor last stood by the view; None if none ever did."""
+        return None if self._view is None else max(now - self._confirmed_at, 0.0)
+
+    def freshness(self, now: float) -> Freshness:
+        """How far the view may be trusted."""
+        if self._view is None:
+            return Freshness.COLD
+        if now <= self._confirmed_at + FRESH_S:
+            return Freshness.FRESH
+        return Freshness.STALE if now <= self._confirmed_at + STALE_S else Freshness.EXPIRED
+
+    def holds_until(self, now: float) -> float:
+        """When time alone will next change what the view says: an ejection ends, or all of it expires (monotonic)."""
+        verdicts = self._view.backends.values() if self._view else ()
+        ends = (self.until(verdict.ejected_ms) for verdict in verdicts if verdict.ejected_ms)
+        return min((end for end in (*ends, self._confirmed_at + STALE_S) if end >= now), default=inf)
+
+    def is_behind(self, beat: Beat) -> bool:
+        """Whether the heartbeat names another view than ours, so that reading it is worth while."""
+        view = self._view
+        return view is None or (beat.store_id, beat.epoch) != (view.store_id, view.epoch)
+
+    def offer(self, view: View, now: float, age_s: float, *, redis_ms: int | None = None) -> bool:
+        """Take a view if it is newer; whether it was taken.
+
+        A lower epoch is believed only in another life of the store, or when a newer lease insists on it.
+
+        Args:
+            view: as read from the store.
+            now: monotonic.
+            age_s: how long ago it was published.
+            redis_ms: the store's clock when it was read; None: not known.
+
+        Raises:
+            ContractError: its epoch is more than a day ahead of the store's clock.
+        """
+        if redis_ms is not None and view.epoch > redis_ms + AHEAD_MS:
+            raise ContractError(f"the view's epoch {view.epoch} is more than a day ahead of the store's clock")
+        if not self._supersedes(view):
+            return False
+        self._view = view
+        self._insisted = 0
+        self._accepted_at = now - age_s
+        self._confirmed_at = max(self._confirmed_at, now - age_s)
+        return True
+
+    def _supersedes(self, view: View) -> bool:
+        known = self._view
+        if known is None or view.store_id != known.store_id or view.epoch > known.epoch:
+            return True
+        if view.epoch == known.epoch or view.token <= known.token:
+            self._insisted = 0
+            return False
+        self._insisted += 1
+        return self._insisted >= INSISTENCE
+
+    def beat(self, beat: Beat, now: float, age_s: float) -> None:
+        """Hear a heartbeat; the view is as young as the last new one that agrees with it.
+
+        Args:
+            beat: as read from the store; one that was heard before changes nothing.
+            now: monotonic.
+            age_s: how long ago it was written by the store's clock. It is believed only as far as this clock cannot
+                know better: a beat that was not there at the last reading is no older than that.
+        """
+        previous, heard_at = self._beat, self._heard_at
+        self._beat, self._heard_at = beat, now
+        view = self._view
+        if beat == previous or view is None or view.store_id != beat.store_id or view.epoch < beat.epoch:
+            return
+        at = now - max(age_s, 0.0)
+        self._confirmed_at = max(self._confirmed_at, at if heard_at is None else max(at, heard_at))
+
+    def until(self, remaining_ms: int) -> float:
+        """When a time that travelled as remaining milliseconds is over (monotonic)."""
+        return self._accepted_at + remaining_ms / 1000
+
+
+_PRIMARY = {Health.HEALTHY: Tier.HEALTHY, Health.DEGRADED: Tier.DEGRADED, Health.UNKNOWN: Tier.UNKNOWN}
+_BACKUP = {
+    Health.HEALTHY: Tier.BACKUP_HEALTHY,
+    Health.DEGRADED: Tier.BACKUP_DEGRADED,
+    Health.UNKNOWN: Tier.BACKUP_UNKNOWN,
+}
+_RANK = {tier: rank for rank, tier in enumerate(Tier)}
+
+
+def candidates(members: Sequence[Backend], rows: Mapping[str, int], knowledge: Knowledge, now: float) -> Selection:
+    """The backends that may take a request now; empty only if the operator took out every one.
+
+    Args:
+        members: the pool as configured.
+        rows: each member's row on the board, by id.
+        knowledge: of the same pool.
+        now: monotonic.
+    """
+    verdicts = knowledge.view.backends if knowledge.view else {}
+    has_expired = knowledge.freshness(now) is Freshness.EXPIRED
+    standings: list[tuple[Tier, Verdict, Candidate]] = []
+    for backend in members:
+        verdict = verdicts.get(backend.id) or Verdict(id=backend.id, url=backend.url, weight=backend.weight)
+        if verdict.admin is not Admin.READY or verdict.weight == 0:
+            continue
+        is_ejected = knowledge.until(verdict.ejected_ms) > now
+        tier = Tier.PANIC if is_ejected else _tier(backend, verdict.state, has_expired=has_expired)
+        candidate = Candidate(
+            backend=backend,
+            row=rows[backend.id],
+            weight=verdict.weight,
+            ramp_until=knowledge.until(verdict.ramp_ms),
+        )
+        standings.append((tier, verdict, candidate))
+    tier, chosen = _first_tier(standings)
+    return Selection(tier=tier, candidates=chosen, holds_until=knowledge.holds_until(now))
+
+
+def _tier(backend: Backend, state: Health, *, has_expired: bool) -> Tier:
+    """Where a backend stands that is neither taken out nor ejected; a state that has no tier is for panic."""
+    if has_expired and state in _PRIMARY:
+        state = Health.UNKNOWN
+    return (_BACKUP if backend.backup else _PRIMARY).get(state, Tier.PANIC)
+
+
+def _first_tier(standings: Sequence[tuple[Tier, Verdict, Candidate]]) -> tuple[Tier, tuple[Candidate, ...]]:
+    best = min((tier for tier, _, _ in standings), key=_RANK.__getitem__, default=Tier.NONE)
+    chosen = [(verdict, candidate) for tier, verdict, candidate in standings if tier is best]
+    if best is Tier.PANIC:
+        chosen.sort(key=lambda pair: _failed_longest_ago(pair[0]))
+    return best, tuple(candidate for _, candidate in chosen)
+
+
+def _failed_longest_ago(verdict: Verdict) -> tuple[bool, int]:
+    """Order in panic: those that are only ejected pass their probes; of the others, the longest in their state."""
+    return verdict.state not in _PRIMARY, verdict.since_ms
