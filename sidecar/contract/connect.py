@@ -3,15 +3,18 @@
 redis-py 8's ``from_url`` has no retries and a default ``socket_timeout`` of its own; nothing here relies on either.
 """
 
+import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
+from typing_extensions import override
 
 from sidecar.contract.config import Config, ConfigError
 from sidecar.contract.rundir import store_address, store_socket
@@ -30,7 +33,7 @@ def connect(url: str, *, retries: int = 0) -> Redis:
     Raises:
         ValueError: the URL cannot be read.
     """
-    return Redis.from_url(
+    client = Redis.from_url(
         url,
         decode_responses=True,
         encoding_errors="replace",
@@ -40,6 +43,28 @@ def connect(url: str, *, retries: int = 0) -> Redis:
         health_check_interval=15,
         retry=Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.25), retries),
     )
+    pool = client.connection_pool
+    pool.connection_class = _heeding_cancellation(pool.connection_class)
+    return client
+
+
+class _HeedsCancellation(AbstractConnection):
+    """Sends through ``asyncio.wait_for``, which before Python 3.12 loses a cancellation that comes as the send ends.
+
+    Measured on 3.11: a quarter of the cancellations at a random moment were lost, and their tasks ran on for ever.
+    """
+
+    @override
+    async def send_packed_command(self, command: bytes | str | Iterable[bytes], check_health: bool = True) -> None:
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        await super().send_packed_command(command, check_health)
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
+
+
+def _heeding_cancellation(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    return type(kind.__name__, (_HeedsCancellation, kind), {})
 
 
 def store_url(config: Config, environ: Mapping[str, str]) -> str:

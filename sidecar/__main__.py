@@ -1,0 +1,5 @@
+"""`python -m sidecar` is `sidebeat`."""
+
+from sidecar.cli import main
+
+main()

@@ -1,0 +1,133 @@
+"""From flags, file and environment to a config; flags win over the environment, which wins over the file.
+
+Flags become ``SIDEBEAT_…`` variables, so that there is one way to say a thing to a child process too.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from sidecar.cli.trouble import FAILED, WRONG_USE, TroubleError
+from sidecar.contract.config import Config, ConfigError, load, parse
+from sidecar.contract.connect import connect, store_url
+from sidecar.contract.model import parse_address
+
+FLAGS = {
+    "--bind": "SIDEBEAT_LISTEN__BIND",
+    "--admin": "SIDEBEAT_LISTEN__ADMIN",
+    "--console": "SIDEBEAT_LISTEN__CONSOLE",
+    "--workers": "SIDEBEAT_LISTEN__WORKERS",
+    "--redis": "SIDEBEAT_STORE__URL",
+    "--namespace": "SIDEBEAT_STORE__NAMESPACE",
+    "URL": "SIDEBEAT_POOLS__DEFAULT__BACKENDS",
+}
+NO_POOL_NEEDED = {"pools": {"any": {"backends": ["unix:/any"]}}}
+"""Stands in for the pools where a command only looks at the store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A running system to look at: its store, its namespace, and the names of its pools as far as a file tells."""
+
+    url: str
+    namespace: str
+    pools: tuple[str, ...] = ()
+
+
+def with_flags(environ: Mapping[str, str], flags: Mapping[str, str | int | None]) -> dict[str, str]:
+    """The environment with what flags say in place; None is a flag that was not given."""
+    return {**environ, **{FLAGS[flag]: str(value) for flag, value in flags.items() if value is not None}}
+
+
+def backends_flag(urls: Sequence[str]) -> str | None:
+    """The URLs of the pool ``default`` as their variable holds them; None without any.
+
+    Raises:
+        TroubleError: one of them is not the URL of a backend, or stands twice.
+    """
+    for url in urls:
+        try:
+            parse_address(url)
+        except ValueError as error:
+            raise TroubleError(WRONG_USE, str(error)) from error
+    return json.dumps(list(urls)) if urls else None
+
+
+def read_config(file: Path | None, environ: Mapping[str, str], given: Sequence[str] = ()) -> Config:
+    """The checked config.
+
+    Args:
+        given: the flags that were given, so that a problem names the flag and not its variable.
+
+    Raises:
+        TroubleError: with the first problem, and how many more there are.
+    """
+    try:
+        config = load(file, environ)
+        _check_store(config)
+    except ConfigError as error:
+        raise TroubleError(WRONG_USE, _in_flags(str(error), given)) from error
+    return config
+
+
+def all_problems(file: Path | None, environ: Mapping[str, str]) -> tuple[Config | None, list[str]]:
+    """The config, or everything that is wrong with it."""
+    try:
+        config = load(file, environ)
+        _check_store(config)
+    except ConfigError as error:
+        return None, error.problems
+    return config, []
+
+
+def look_at(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> Place:
+    """Where to look: the store of the flags, of the environment, of the file, or of the run directory.
+
+    Raises:
+        TroubleError: the config is wrong, or no store is to be found.
+    """
+    environ = with_flags(environ, flags)
+    given = [flag for flag, value in flags.items() if value is not None]
+    knows_pools = file is not None or any(name.startswith("SIDEBEAT_POOLS") for name in environ)
+    config = read_config(file, environ, given) if knows_pools else _without_pools(environ, given)
+    pools = tuple(config.key_name(name) for name in config.pools) if knows_pools else ()
+    return Place(url=require_store(config, environ, FAILED), namespace=config.store.namespace, pools=pools)
+
+
+def require_store(config: Config, environ: Mapping[str, str], status: int) -> str:
+    """The URL of a store that is configured, or that runs in the run directory.
+
+    Raises:
+        TroubleError: there is none; with this exit status.
+    """
+    try:
+        return store_url(config, environ)
+    except ConfigError as error:
+        raise TroubleError(status, str(error)) from error
+
+
+def _without_pools(environ: Mapping[str, str], given: Sequence[str]) -> Config:
+    try:
+        config = parse(NO_POOL_NEEDED, environ)
+        _check_store(config)
+    except ConfigError as error:
+        raise TroubleError(WRONG_USE, _in_flags(str(error), given)) from error
+    return config
+
+
+def _check_store(config: Config) -> None:
+    """Refuse a URL that no client can be made of, before anything waits for it."""
+    if config.store.url:
+        try:
+            urlsplit(config.store.url).port  # noqa: B018 - it is read to have it checked
+            _ = connect(config.store.url)
+        except ValueError as error:
+            raise ConfigError([f"store.url: {error}"]) from error
+
+
+def _in_flags(problem: str, given: Sequence[str]) -> str:
+    for flag in given:
+        problem = problem.replace(f"(from {FLAGS[flag]})", f"(from {flag})")
+    return problem

@@ -1,0 +1,13 @@
+"""How a command ends when it cannot do what it was asked: a line for each reason, and an exit status."""
+
+FAILED = 1
+WRONG_USE = 2
+
+
+class TroubleError(Exception):
+    """What keeps a command from being done; ``lines`` are for stderr."""
+
+    def __init__(self, status: int, *lines: str) -> None:
+        super().__init__(*lines)
+        self.status = status
+        self.lines = lines

@@ -1,0 +1,161 @@
+"""What the workers saw: their reports, and the rates that follow from two of them.
+
+Counters are absolute, so a lost report loses nothing; a rate is the difference of two reports of one worker by that
+worker's own heartbeats, so hosts' clocks are never compared. Whoever has not reported for five seconds is gone.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
+
+from sidecar.contract.codec import ContractError, report_from_hash
+from sidecar.contract.events import Event, line
+from sidecar.contract.keys import WORKER_MS, PoolKeys, worker_member
+from sidecar.contract.model import Report, Tally
+
+log = logging.getLogger(__name__)
+
+MAX_WORKERS = 4_096
+"""More members than this in ``workers`` are rubbish, or another way to deploy."""
+BASELINE_S = 60.0
+"""A worker that comes back within this time is counted on from where it was."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """One backend's traffic over all workers. ``error_ratio`` is None where there were no requests."""
+
+    inflight: int = 0
+    rps: float = 0.0
+    error_ratio: float | None = None
+
+
+class Collector:
+    """Reads the reports of one pool."""
+
+    def __init__(self, redis: Redis, keys: PoolKeys, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._clock = clock
+        self._seen: dict[str, tuple[int, float]] = {}
+        self._unreadable: set[str] = set()
+
+    async def collect(self) -> list[Report]:
+        """The fresh reports; what cannot be read is skipped, and logged when it begins.
+
+        Raises:
+            RedisError, OSError: the store does not answer.
+        """
+        problems: dict[str, str] = {}
+        hashes = await self._hashes(problems)
+        reports: list[Report] = []
+        for member, fields in hashes.items():
+            try:
+                report = report_from_hash(fields)
+            except ContractError as error:
+                problems[member] = str(error)
+            else:
+                if self._is_fresh(member, report):
+                    reports.append(report)
+        self._seen = {member: seen for member, seen in self._seen.items() if member in hashes}
+        self._tell(problems)
+        return reports
+
+    async def _hashes(self, problems: dict[str, str]) -> dict[str, dict[str, str]]:
+        """What stands under each worker's key; a key that has expired is left out."""
+        try:
+            members = cast("list[str]", await self._redis.zrevrange(self._keys.workers, 0, MAX_WORKERS - 1))
+        except ResponseError as error:
+            if not str(error).startswith("WRONGTYPE"):
+                raise
+            problems["workers"] = "not a sorted set"
+            return {}
+        pipeline = self._redis.pipeline(transaction=False)
+        for member in members:
+            _ = pipeline.hgetall(self._keys.worker(member))  # only queued here
+        hashes = {}
+        for member, reply in zip(members, await pipeline.execute(raise_on_error=False), strict=True):
+            if isinstance(reply, Exception):
+                problems[member] = str(reply)
+            elif reply:
+                hashes[member] = reply
+        return hashes
+
+    def _is_fresh(self, member: str, report: Report) -> bool:
+        """Whether its heartbeat moved lately. Its key's expiry says so too, unless somebody took that away."""
+        now = self._clock()
+        heartbeat, since = self._seen.get(member, (None, now))
+        if heartbeat != report.heartbeat_ms:
+            since = now
+        self._seen[member] = (report.heartbeat_ms, since)
+        return now - since <= WORKER_MS / 1000
+
+    def _tell(self, problems: Mapping[str, str]) -> None:
+        for member in problems.keys() - self._unreadable:
+            log.warning(line(Event.STORE_GARBAGE, pool=self._keys.pool, worker=member, error=problems[member]))
+        self._unreadable = set(problems)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Baseline:
+    report: Report
+    rates: Mapping[str, tuple[float, float]]
+    seen: float
+
+
+class Rates:
+    """Requests and failures per second, out of counters that only grow. Does no I/O."""
+
+    def __init__(self) -> None:
+        self._baselines: dict[str, _Baseline] = {}
+
+    def observe(self, reports: Sequence[Report], now: float) -> dict[str, Traffic]:
+        """Each backend's traffic, summed over the workers that have just reported."""
+        inflight: dict[str, int] = {}
+        requests: dict[str, float] = {}
+        failures: dict[str, float] = {}
+        for report in reports:
+            for name, tally in report.tallies.items():
+                inflight[name] = inflight.get(name, 0) + tally.inflight
+            for name, (asked, failed) in self._rates(report, now).items():
+                requests[name] = requests.get(name, 0.0) + asked
+                failures[name] = failures.get(name, 0.0) + failed
+        self._baselines = {k: each for k, each in self._baselines.items() if now - each.seen <= BASELINE_S}
+        return {
+            name: Traffic(
+                inflight=count,
+                rps=(rps := requests.get(name, 0.0)),
+                error_ratio=min(failures.get(name, 0.0) / rps, 1.0) if rps else None,
+            )
+            for name, count in inflight.items()
+        }
+
+    def _rates(self, report: Report, now: float) -> Mapping[str, tuple[float, float]]:
+        """This worker's requests and failures per second by backend; none after a first report."""
+        member = worker_member(report.host, report.instance, report.slot)
+        before = self._baselines.get(member)
+        rates: Mapping[str, tuple[float, float]] = {}
+        if before is not None:
+            elapsed_s = (report.heartbeat_ms - before.report.heartbeat_ms) / 1000
+            rates = before.rates if elapsed_s <= 0 else _difference(before.report, report, elapsed_s)
+        self._baselines[member] = _Baseline(report=report, rates=rates, seen=now)
+        return rates
+
+
+def _difference(before: Report, after: Report, elapsed_s: float) -> dict[str, tuple[float, float]]:
+    """What was added per second; a worker that was started anew began at zero."""
+    is_same = before.incarnation == after.incarnation
+    none = Tally()
+    rates = {}
+    for name, tally in after.tallies.items():
+        earlier = before.tallies.get(name, none) if is_same else none
+        rates[name] = (
+            max(tally.requests - earlier.requests, 0) / elapsed_s,
+            max(tally.failures - earlier.failures, 0) / elapsed_s,
+        )
+    return rates

@@ -1,0 +1,93 @@
+"""One pool under watch: each backend probed on its own timer, each result judged when it comes."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from random import SystemRandom
+
+from sidecar.contract.events import Event, line
+from sidecar.contract.model import Backend, Reading
+from sidecar.probe import ProbeResult
+from sidecar.schedule import Schedule
+from sidecar.verdict import Condition, Policy, judge
+
+log = logging.getLogger(__name__)
+
+Probe = Callable[[], Awaitable[ProbeResult]]
+draw = SystemRandom().random
+
+
+class Watch:
+    """The backends of one pool, what is known of them, and the probing of them.
+
+    ``news`` is set when there is something to publish: a first result, or another state. ``results`` has the latest
+    probe of each backend; ``unreported`` says whose came since its reader last cleared it.
+    """
+
+    def __init__(
+        self, pool: str, members: Sequence[Backend], probes: Mapping[str, Probe], policy: Policy, schedule: Schedule
+    ) -> None:
+        self.pool = pool
+        self.members = {backend.id: backend for backend in members}
+        self.conditions = {name: Condition() for name in self.members}
+        self.results: dict[str, ProbeResult] = {}
+        self.unreported: set[str] = set()
+        self.news = asyncio.Event()
+        self._probes = probes
+        self._policy = policy
+        self._schedule = schedule
+        self._pokes = {name: asyncio.Event() for name in self.members}
+
+    async def keep_probing(self, name: str) -> None:
+        """Probe one backend whenever it is due; runs until it is cancelled."""
+        while True:
+            await self._until_due(name)
+            self._schedule.begin(name, time.monotonic())
+            self._take(name, await self._probes[name]())
+
+    def suspect(self, name: str) -> None:
+        """Probe this one now: somebody had trouble with it. A name that is not a member is ignored."""
+        if name in self._pokes:
+            self._schedule.suspect(name, time.monotonic())
+            self._pokes[name].set()
+
+    def adopt(self, name: str, condition: Condition) -> None:
+        """Go on from a condition that an earlier leader published; where ours was another, look at once."""
+        own, self.conditions[name] = self.conditions[name], condition
+        if own.is_known and own.state is not condition.state:
+            self.suspect(name)
+
+    def reading(self, name: str) -> Reading:
+        """The figures of a backend's latest probes."""
+        condition, result = self.conditions[name], self.results.get(name)
+        return Reading(
+            ok_streak=condition.ok_streak,
+            fail_streak=condition.fail_streak,
+            probe_ms=result.total_ms if result else None,
+            ttfb_ms=result.ttfb_ms if result else None,
+        )
+
+    async def _until_due(self, name: str) -> None:
+        poke = self._pokes[name]
+        while (wait_s := self._schedule.wait_s(name, time.monotonic())) > 0:
+            poke.clear()
+            try:
+                async with asyncio.timeout(wait_s):
+                    await poke.wait()
+            except TimeoutError:
+                return
+
+    def _take(self, name: str, result: ProbeResult) -> None:
+        now = time.monotonic()
+        before = self.conditions[name]
+        judgement = judge(before, result, self._policy, now)
+        condition = self.conditions[name] = judgement.condition
+        self.results[name] = result
+        self.unreported.add(name)
+        self._schedule.end(name, now, in_doubt=condition.is_in_doubt, draw=draw())
+        if judgement.flipped:
+            fields = {"backend": name, "from": before.state, "to": condition.state, "reason": condition.reason}
+            log.info(line(Event.VERDICT, pool=self.pool, **fields))
+        if judgement.flipped or not before.is_known:
+            self.news.set()

@@ -1,0 +1,181 @@
+"""From the keys of a namespace to a ``Status``. Reads only; whatever stands in the store, it is no traceback."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from sidecar.contract.codec import ContractError, decode_view, reading_from_hash, report_from_hash
+from sidecar.contract.connect import connect, plainly, without_password
+from sidecar.contract.keys import PoolKeys, pools_index
+from sidecar.contract.model import Report, Verdict, View
+from sidecar.status.records import BackendStatus, PoolStatus, Status, UnreadableError, WorkerStatus
+
+PATIENCE_S = 3.0
+"""A person waits; a store that is alive answers within a millisecond."""
+POOL_NAME = re.compile(r"[a-z0-9_-]{1,64}(@[A-Za-z0-9._:-]{1,128})?")
+
+Fields = Mapping[str, str]
+
+
+@asynccontextmanager
+async def store_at(url: str) -> AsyncIterator[Redis]:
+    """A connection for one look, which is over after 3 s.
+
+    Raises:
+        UnreadableError: the URL cannot be read, nobody answers, or we may not look.
+    """
+    shown = without_password(url)
+    try:
+        client = connect(url)
+    except ValueError as error:
+        raise UnreadableError(f"{shown}: {plainly(error)}") from error
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            yield client
+    except TimeoutError as error:
+        raise UnreadableError(f"{shown} does not answer within {PATIENCE_S:g} s") from error
+    except (RedisError, OSError) as error:
+        raise UnreadableError(f"{shown} cannot be read: {plainly(error)}") from error
+    finally:
+        await client.aclose()
+
+
+async def read_status(url: str, namespace: str, pools: Iterable[str] = ()) -> Status:
+    """The state of a namespace: its published pools, and those of ``pools`` (names in keys) that are not yet.
+
+    Raises:
+        UnreadableError: as ``store_at``.
+    """
+    async with store_at(url) as store:
+        now, index = await _ask(store, ("TIME",), ("SMEMBERS", pools_index(namespace)))
+        now_ms = int(now[0]) * 1_000 + int(now[1]) // 1_000
+        published = {name for name in index or () if POOL_NAME.fullmatch(name)}
+        names = [*dict.fromkeys([*pools, *sorted(published)])]
+        found = {name: await _pool(store, PoolKeys(namespace, name), now_ms) for name in names}
+    return Status(namespace=namespace, now_ms=now_ms, pools=found)
+
+
+async def _ask(store: Redis, *commands: Sequence[str]) -> list[Any]:
+    """The replies, in one round trip; None for a key that holds something of another type."""
+    pipeline = store.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    replies = await pipeline.execute(raise_on_error=False)
+    for reply in replies:
+        if isinstance(reply, Exception) and not _is_wrong_type(reply):
+            raise reply
+    return [None if isinstance(reply, Exception) else reply for reply in replies]
+
+
+def _is_wrong_type(error: Exception) -> bool:
+    return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
+
+
+async def _pool(store: Redis, keys: PoolKeys, now_ms: int) -> PoolStatus:
+    raw_view, beat, leader, members = await _ask(
+        store,
+        ("GET", keys.view),
+        ("HGETALL", keys.beat),
+        ("HGETALL", keys.leader),
+        ("ZRANGE", keys.workers, "0", "-1"),
+    )
+    view, problem = _view(raw_view)
+    ids = list(view.backends)
+    members = members or []
+    hashes = [("HGETALL", keys.backend(name)) for name in ids] + [("HGETALL", keys.worker(name)) for name in members]
+    replies = [_fields(reply) for reply in await _ask(store, *hashes)] if hashes else []
+    reports = _reports(replies[len(ids) :])
+    beat = _fields(beat)
+    told_ms = _whole(beat.get("redis_ms"))
+    return PoolStatus(
+        epoch=view.epoch or None,
+        age_ms=None if told_ms is None else max(0, now_ms - told_ms),
+        store_id=beat.get("store_id") or view.store_id or None,
+        leader=_fields(leader).get("owner") or None,
+        config_hash=view.config_hash or None,
+        problem=problem,
+        backends={
+            name: _backend(view.backends[name], fields, reports)
+            for name, fields in zip(ids, replies[: len(ids)], strict=True)
+        },
+        workers=[_worker(report, now_ms) for report in reports],
+    )
+
+
+def _view(raw: str | None) -> tuple[View, str | None]:
+    """The view, and what is wrong with it."""
+    if raw is None:
+        return View(), "no monitor has published it yet"
+    try:
+        return decode_view(raw), None
+    except ContractError as error:
+        return View(), str(error)
+
+
+def _fields(reply: object) -> Fields:
+    """The fields of a hash; none where there is no hash."""
+    return reply if isinstance(reply, dict) else {}
+
+
+def _reports(hashes: Iterable[Fields]) -> list[Report]:
+    """The reports that can be read; a worker whose key expired is gone."""
+    reports = []
+    for fields in hashes:
+        try:
+            reports.append(report_from_hash(fields))
+        except ContractError:
+            continue
+    return sorted(reports, key=lambda report: (report.host, report.instance, report.slot))
+
+
+def _backend(verdict: Verdict, fields: Fields, reports: Sequence[Report]) -> BackendStatus:
+    reading = reading_from_hash(fields)
+    counted = [report.tallies[verdict.id].inflight for report in reports if verdict.id in report.tallies]
+    return BackendStatus(
+        url=verdict.url,
+        state=verdict.state,
+        reason=verdict.reason,
+        since=verdict.since_ms or None,
+        admin=verdict.admin,
+        weight=verdict.weight,
+        probe_ms=reading.probe_ms,
+        ttfb_ms=reading.ttfb_ms,
+        ok_streak=reading.ok_streak,
+        fail_streak=reading.fail_streak,
+        ejected_ms=verdict.ejected_ms,
+        ramp_ms=verdict.ramp_ms,
+        inflight=sum(counted) if counted else _whole(fields.get("inflight")),
+        rps=_number(fields.get("rps")),
+        error_ratio=_number(fields.get("error_ratio")),
+    )
+
+
+def _worker(report: Report, now_ms: int) -> WorkerStatus:
+    return WorkerStatus(
+        host=report.host,
+        instance=report.instance,
+        slot=report.slot,
+        pid=report.pid,
+        incarnation=report.incarnation,
+        applied_epoch=report.applied_epoch,
+        view_age_ms=report.view_age_ms,
+        draining=report.draining,
+        age_ms=max(0, now_ms - report.heartbeat_ms),
+    )
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if 0 <= value < 1e12 else None
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() and len(text) < 16 else None

@@ -1,0 +1,80 @@
+"""The shape of `sidebeat status --json`: a stable contract, so fields are added and never renamed.
+
+Points in time are unix milliseconds by the clock of Redis. None means that nobody knows.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+
+class UnreadableError(RuntimeError):
+    """The store does not answer, or does not let us read; the message says why, in one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendStatus:
+    """One backend: its eligibility as the workers see it, its latest probe, its traffic.
+
+    ``inflight`` is over all workers that report; ``rps`` and ``error_ratio`` are what the monitor makes of it.
+    """
+
+    url: str
+    state: str
+    reason: str
+    since: int | None
+    admin: str
+    weight: float
+    probe_ms: float | None
+    ttfb_ms: float | None
+    ok_streak: int
+    fail_streak: int
+    ejected_ms: int
+    ramp_ms: int
+    inflight: int | None
+    rps: float | None
+    error_ratio: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """One worker: who it is, which epoch it routes on, how old that knowledge is; ``age_ms`` since its report."""
+
+    host: str
+    instance: str
+    slot: int
+    pid: int
+    incarnation: str
+    applied_epoch: int
+    view_age_ms: int | None
+    draining: bool
+    age_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolStatus:
+    """One pool; ``age_ms`` since the monitor's last heartbeat, ``leader`` None when no monitor holds the lease.
+
+    ``problem`` says what of it cannot be read.
+    """
+
+    epoch: int | None
+    age_ms: int | None
+    store_id: str | None
+    leader: str | None
+    config_hash: str | None
+    problem: str | None
+    backends: Mapping[str, BackendStatus]
+    workers: list[WorkerStatus]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """Every pool of a namespace by its name in keys, as it was at ``now_ms``."""
+
+    namespace: str
+    now_ms: int
+    pools: Mapping[str, PoolStatus] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, object]:
+        """What ``json.dumps`` takes."""
+        return asdict(self)

@@ -1,0 +1,70 @@
+"""The addresses of the proxy and of the admin endpoints, tried before anything is started.
+
+gunicorn takes five and a half seconds and eleven lines for a port in use (measured, gunicorn 27); a person deserves
+one line at once. The worker binds them again itself, so whoever comes between is still told, only later.
+"""
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+from sidecar.contract.config import Listen, Socket
+
+REASONS = {
+    errno.EADDRINUSE: "is in use",
+    errno.EADDRNOTAVAIL: "is not an address of this machine",
+    errno.EACCES: "is not for this user",
+    errno.ENOENT: "lies in a directory that does not exist",
+}
+
+
+class AddressError(RuntimeError):
+    """An address cannot be listened on; the message names it, its key and its flag."""
+
+
+def settle(listen: Listen) -> Listen:
+    """The same section with the system's choice in place of every port 0.
+
+    Raises:
+        AddressError: one of the addresses is in use, or cannot be listened on.
+    """
+    binds = [str(_settle("--bind (listen.bind)", address)) for address in listen.public_sockets]
+    admin = str(_settle("--admin (listen.admin)", listen.admin_socket))
+    return listen.model_copy(update={"bind": binds if len(binds) > 1 else binds[0], "admin": admin})
+
+
+def _settle(name: str, address: Socket) -> Socket:
+    try:
+        if address.path:
+            _try_path(Path(address.path))
+            return address
+        return Socket(host=address.host, port=_try_port(address))
+    except OSError as error:
+        reason = REASONS.get(error.errno or 0, f"cannot be listened on: {error.strerror or error}")
+        raise AddressError(f"{name}: {address} {reason}") from error
+
+
+def _try_port(address: Socket) -> int:
+    """Bind it for a moment; the port it then has. A name with several addresses stands for its first IPv4 one."""
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, where = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+    with socket.socket(family, kind, protocol) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tried.bind(where)
+        return int(tried.getsockname()[1])
+
+
+def _try_path(path: Path) -> None:
+    """A socket nobody listens on may be replaced; anything else in its place is in use."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if not path.exists():
+        return
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(path))
+        except ConnectionRefusedError:
+            if path.is_socket():
+                return
+    raise FileExistsError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
