@@ -45,7 +45,7 @@ def test_the_end_of_the_block_ends_all_descendants():
     assert not is_running(sleeper)
 
 
-def test_a_program_dies_with_its_starter():
+def test_a_program_dies_with_its_starter(tmp_path: Path):
     """kill -9 of a test run must leave nothing."""
     starter = f"""
 import sys; sys.path[:0] = {sys.path!r}
@@ -55,7 +55,7 @@ program.wait_for_line("ready")
 print(program.pid, flush=True)
 import time; time.sleep(60)
 """
-    with Program(python(starter)) as run:
+    with Program(python(starter), env={"TMPDIR": str(tmp_path)}) as run:  # its files outlive a kill -9
         pid = int(run.wait_for_line(r"^\d+$")[0])
         assert pid in children(run.pid)
         run.kill()

@@ -73,14 +73,16 @@ def exchange_for(service: Service, head: RequestHead, *, peer: Peer, downstream:
         raise Refused(Failure.LOOP, "our own pseudonym in Via")
     if 0 < service.listen.max_body_bytes < head.length:
         raise Refused(Failure.BODY_TOO_LARGE, "Content-Length over max_body_bytes")
-    authority, path, query = split_target(head.target)
-    if authority is not None:
-        head.host = authority
-    destination = service.router.find(head.method, head.host, path)
-    if destination is None:
-        raise Refused(Failure.NO_ROUTE, "no route matches")
+    authority = None
     target = head.target
-    if authority is not None or destination.strip:
+    destination = service.router.only if target.startswith(b"/") else None
+    if destination is None:
+        authority, path, query = split_target(target)
+        if authority is not None:
+            head.host = authority
+        destination = service.router.find(head.method, head.host, path)
+        if destination is None:
+            raise Refused(Failure.NO_ROUTE, "no route matches")
         target = (path.removeprefix(destination.strip) or b"/") + query
     return Exchange(
         service,
@@ -97,31 +99,20 @@ def exchange_for(service: Service, head: RequestHead, *, peer: Peer, downstream:
 class Exchange:
     """A request, from its head to the last byte of its response."""
 
-    __slots__ = (
-        "_began",
-        "_connect_failures",
-        "_connecting",
-        "_destination",
-        "_downstream",
-        "_head",
-        "_host",
-        "_other_failures",
-        "_peer",
-        "_pieces",
-        "_pool",
-        "_repeatable",
-        "_request_done",
-        "_responded",
-        "_row",
-        "_service",
-        "_target",
-        "_tried",
-        "_upload_held",
-        "_upload_size",
-        "backend",
-        "connection",
-        "deadline",
-    )  # fmt: skip
+    # Defaults on the class, not slots: most exchanges leave most of these as they are.
+    backend: Backend | None = None
+    connection: UpstreamConnection | None = None
+    deadline = 0.0
+    _row = -1
+    _tried: tuple[int, ...] = ()
+    _began = 0.0
+    _connecting = False
+    _connect_failures = 0
+    _other_failures = 0
+    _pieces: list[bytes] | None = None
+    _upload_size = 0
+    _upload_held = False
+    _responded = False
 
     def __init__(
         self,
@@ -155,21 +146,10 @@ class Exchange:
         self._host = authority
         self._peer = peer
         self._downstream = downstream
-        self._row = -1
-        self._tried: tuple[int, ...] = ()
-        self._began = 0.0
-        self._connecting = False
-        self._connect_failures = 0
-        self._other_failures = 0
-        self._pieces: list[bytes] | None = None if head.length == 0 else []
-        self._upload_size = 0
-        self._upload_held = False
         self._request_done = head.length == 0
+        if head.length:
+            self._pieces = []
         self._repeatable = head.method in IDEMPOTENT or b"idempotency-key" in head.special
-        self._responded = False
-        self.backend: Backend | None = None
-        self.connection: UpstreamConnection | None = None
-        self.deadline = 0.0
 
     def start(self) -> None:
         """Make the first attempt."""

@@ -36,6 +36,8 @@ _BEYOND_CONNECTION = frozenset(
      b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"}
 )  # fmt: skip
 """What a Connection option may not take away: naming these is an attack on the backend's trust, not a wish."""
+_NOT_NAMES = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b""})
+"""Connection options that name no field, or one that is taken off anyway."""
 
 
 class Peer:
@@ -95,9 +97,9 @@ def request_fields(head: RequestHead, peer: Peer, via: bytes, *, host: bytes | N
     return b"%b%b\r\nVia: 1.%d %b\r\n\r\n" % (fields, said, head.version, via)
 
 
-def _without_named(fields: bytes, options: list[bytes]) -> bytes:
+def _without_named(fields: bytes, options: bytes) -> bytes:
     """Without the fields that Connection names (RFC 9110 §7.6.1)."""
-    names = [name for name in connection_tokens(options) if name not in _BEYOND_CONNECTION and name != b"close"]
+    names = [name for name in connection_tokens(options) if name not in _NOT_NAMES and name not in _BEYOND_CONNECTION]
     return _lines_of(b"|".join(map(re.escape, names))).sub(b"", fields) if names else fields
 
 
@@ -105,7 +107,7 @@ def _kept_options(head: RequestHead) -> bytes:
     """The two hop-by-hop wishes that we pass on in our own name: an upgrade, and that trailers are welcome."""
     if upgrade := upgrade_of(head):
         return b"\r\nConnection: Upgrade\r\nUpgrade: " + upgrade
-    if any(b"trailers" in value.lower() for value in head.special.get(b"te", ())):
+    if b"trailers" in head.special.get(b"te", b"").lower():
         return b"\r\nConnection: TE\r\nTE: trailers"
     return b""
 
@@ -118,16 +120,16 @@ def upgrade_of(head: RequestHead) -> bytes:
     """
     if b"upgrade" not in head.special or head.version == 0 or head.length:
         return b""
-    if b"upgrade" not in connection_tokens(head.special.get(b"connection", [])):
+    if b"upgrade" not in connection_tokens(head.special.get(b"connection", b"")):
         return b""
-    return b", ".join(head.special[b"upgrade"])
+    return head.special[b"upgrade"]
 
 
 def _relayed_forwarding(head: RequestHead, peer: Peer) -> bytes:
     """What a trusted peer says of those before it, with the peer itself added to the chain."""
     special = head.special
-    chain = b", ".join([*special.get(b"x-forwarded-for", ()), peer.address])
-    said = b"\r\nX-Forwarded-For: " + chain
+    before = special.get(b"x-forwarded-for")
+    said = b"\r\nX-Forwarded-For: " + (before + b", " + peer.address if before else peer.address)
     if b"x-forwarded-proto" not in special:
         said += b"\r\nX-Forwarded-Proto: " + peer.scheme
     if b"x-forwarded-port" not in special:
@@ -136,7 +138,7 @@ def _relayed_forwarding(head: RequestHead, peer: Peer) -> bytes:
         said += b"\r\nX-Forwarded-Host: " + head.host
     if b"forwarded" in special:
         node = b'"[%b]"' % peer.address if b":" in peer.address else peer.address
-        said += b"\r\nForwarded: " + b", ".join([*special[b"forwarded"], b"for=" + node])
+        said += b"\r\nForwarded: " + special[b"forwarded"] + b", for=" + node
     return said
 
 
@@ -163,4 +165,4 @@ def response_fields(head: ResponseHead, via: bytes, date: bytes, *, framing: byt
 
 def loops(head: RequestHead, via: bytes) -> bool:
     """Whether this request has been through us before: our pseudonym stands in its Via already."""
-    return any(via in value for value in head.special.get(b"via", ()))
+    return via in head.special.get(b"via", b"")

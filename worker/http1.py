@@ -22,24 +22,64 @@ _STEERING = (
 )
 _SPECIAL = re.compile(rb"\r\n(?=[chtuevfkmpxidCHTUEVFKMPXID])((?i:" + _STEERING + rb")):[ \t]*+([^\r]*+)")
 _BARE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
+_AUTHORITY = re.compile(rb"[0-9A-Za-z._~!$&'()*+;=%\[\]:-]*+")
 _COMMAS = re.compile(rb"[ \t]*,[ \t]*")
 _DIGITS = re.compile(rb"\d{1,18}")
+
+_BODILESS = frozenset({204, 304})
 
 UNKNOWN_LENGTH = -1
 CHUNKED = -2
 """Body lengths that are not numbers: until the connection closes (responses only), and chunked."""
 
-Special = dict[bytes, list[bytes]]
-"""The steering fields of a head by lower-case name, values in order and trimmed."""
+Special = dict[bytes, bytes]
+"""The steering fields of a head: lower-case name to value. Lines of one name are joined with a comma, which is what
+they mean (RFC 9110 §5.3); where a name may stand only once, the comma is what gives a second line away."""
 
 
-class Head:
-    """What both kinds of head share. ``version`` is the minor one, 0 or 1; ``size`` counts the bytes it took."""
+class RequestHead:
+    """A request's head.
 
-    __slots__ = ("fields", "length", "size", "special", "version")
+    ``target`` is exactly as it came, ``host`` the authority it is meant for; ``version`` the minor one, 0 or 1;
+    ``length`` the body's or ``CHUNKED``; ``size`` the bytes of the head itself.
+    """
 
-    def __init__(self, *, version: int, fields: bytes, special: Special, length: int, size: int) -> None:
-        """Keep the parts; ``length`` is the body's, ``CHUNKED`` or ``UNKNOWN_LENGTH``."""
+    __slots__ = ("fields", "host", "length", "method", "size", "special", "target", "version")
+
+    def __init__(
+        self, method: bytes, target: bytes, version: int, fields: bytes, special: Special, host: bytes, length: int,
+        size: int,
+    ) -> None:  # fmt: skip
+        """By position: this runs for every request."""
+        self.method = method
+        self.target = target
+        self.version = version
+        self.fields = fields
+        self.special = special
+        self.host = host
+        self.length = length
+        self.size = size
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the client lets the connection live after this message (RFC 9112 §9.3)."""
+        return _keep_alive(self.version, self.special)
+
+
+class ResponseHead:
+    """A response's head.
+
+    ``reason`` is the reason phrase with the space before it; ``length`` may be ``CHUNKED`` or ``UNKNOWN_LENGTH``.
+    """
+
+    __slots__ = ("fields", "length", "reason", "size", "special", "status", "version")
+
+    def __init__(
+        self, status: int, reason: bytes, version: int, fields: bytes, special: Special, length: int, size: int
+    ) -> None:
+        """By position: this runs for every response."""
+        self.status = status
+        self.reason = reason
         self.version = version
         self.fields = fields
         self.special = special
@@ -48,42 +88,16 @@ class Head:
 
     @property
     def keep_alive(self) -> bool:
-        """Whether the sender lets the connection live after this message (RFC 9112 §9.3)."""
-        options = self.special.get(b"connection")
-        if options is None:
-            return self.version == 1
-        tokens = connection_tokens(options)
-        return b"close" not in tokens and (self.version == 1 or b"keep-alive" in tokens)
+        """Whether the backend lets the connection live after this message (RFC 9112 §9.3)."""
+        return _keep_alive(self.version, self.special)
 
 
-class RequestHead(Head):
-    """A request's head; ``target`` exactly as it came, ``host`` the authority it is meant for."""
-
-    __slots__ = ("host", "method", "target")
-
-    def __init__(
-        self, *, method: bytes, target: bytes, host: bytes, version: int, fields: bytes, special: Special, length: int,
-        size: int,
-    ) -> None:  # fmt: skip
-        """Keep the parts."""
-        super().__init__(version=version, fields=fields, special=special, length=length, size=size)
-        self.method = method
-        self.target = target
-        self.host = host
-
-
-class ResponseHead(Head):
-    """A response's head; ``reason`` is the reason phrase with the space before it."""
-
-    __slots__ = ("reason", "status")
-
-    def __init__(
-        self, *, status: int, reason: bytes, version: int, fields: bytes, special: Special, length: int, size: int
-    ) -> None:
-        """Keep the parts."""
-        super().__init__(version=version, fields=fields, special=special, length=length, size=size)
-        self.status = status
-        self.reason = reason
+def _keep_alive(version: int, special: Special) -> bool:
+    said = special.get(b"connection")
+    if said is None:
+        return version == 1
+    options = connection_tokens(said)
+    return b"close" not in options and (version == 1 or b"keep-alive" in options)
 
 
 def read_request(data: bytes, max_bytes: int, max_fields: int) -> RequestHead | None:
@@ -103,16 +117,8 @@ def read_request(data: bytes, max_bytes: int, max_fields: int) -> RequestHead | 
         raise Refused(Failure.HEADERS_TOO_LARGE, f"over {max_bytes} bytes or {max_fields} fields")
     special = read_special(fields)
     version = 1 if minor == b"1" else 0
-    return RequestHead(
-        method=method,
-        target=target,
-        host=_host(special, version),
-        version=version,
-        fields=fields,
-        special=special,
-        length=_request_length(special, version) if len(special) > 1 or b"host" not in special else 0,
-        size=size,
-    )
+    length = _request_length(special, version) if len(special) > 1 else 0
+    return RequestHead(method, target, version, fields, special, _host(special, version), length, size)
 
 
 def _refuse_request(data: bytes, max_bytes: int) -> None:
@@ -131,23 +137,21 @@ def read_special(fields: bytes) -> Special:
     """The fields that steer an exchange, out of a block of fields."""
     special: Special = {}
     for name, value in _SPECIAL.findall(fields):
-        name = name.lower()  # noqa: PLW2901 - field names are case-insensitive
-        if name in special:
-            special[name].append(value.rstrip(b" \t"))
-        else:
-            special[name] = [value.rstrip(b" \t")]
+        key = name.lower()
+        special[key] = special[key] + b", " + value.rstrip() if key in special else value.rstrip()
     return special
 
 
 def _host(special: Special, version: int) -> bytes:
-    hosts = special.get(b"host")
-    if hosts is None:
+    """Exactly one Host, nothing in it that could be two (RFC 9112 §3.2); HTTP/1.0 may do without."""
+    host = special.get(b"host")
+    if host is None:
         if version == 1:
             raise Refused(Failure.BAD_REQUEST, "no Host")
         return b""
-    if len(hosts) > 1:
-        raise Refused(Failure.BAD_REQUEST, "Host stands twice")
-    return hosts[0]
+    if not _AUTHORITY.fullmatch(host):
+        raise Refused(Failure.BAD_REQUEST, "bad Host")
+    return host
 
 
 def _request_length(special: Special, version: int) -> int:
@@ -161,17 +165,17 @@ def _request_length(special: Special, version: int) -> int:
 
 def _chunked(special: Special, version: int, failure: Failure) -> int:
     """``CHUNKED``, if that is all it says: a second coding, a length beside it or HTTP/1.0 is how smuggling begins."""
-    codings = special[b"transfer-encoding"]
-    if len(codings) != 1 or codings[0].lower() != b"chunked" or b"content-length" in special or version == 0:
+    coding = special[b"transfer-encoding"]
+    if coding.lower() != b"chunked" or b"content-length" in special or version == 0:
         raise Refused(failure, "ambiguous framing")
     return CHUNKED
 
 
-def _content_length(values: list[bytes], failure: Failure) -> int:
+def _content_length(value: bytes, failure: Failure) -> int:
     """One number; several are refused even where they agree, since a recipient behind us might not merge them."""
-    if len(values) != 1 or not _DIGITS.fullmatch(values[0]):
+    if not _DIGITS.fullmatch(value):
         raise Refused(failure, "bad Content-Length")
-    return int(values[0])
+    return int(value)
 
 
 def read_response(data: bytes, max_bytes: int, *, to_head: bool) -> ResponseHead | None:
@@ -195,18 +199,11 @@ def read_response(data: bytes, max_bytes: int, *, to_head: bool) -> ResponseHead
         raise Refused(Failure.BAD_RESPONSE, f"head of {size} bytes")
     status = int(digits)
     special = read_special(fields)
-    bodiless = to_head or status < 200 or status in (204, 304)
     version = 1 if minor == b"1" else 0
     length = _response_length(special, version)
-    return ResponseHead(
-        status=status,
-        reason=reason,
-        version=version,
-        fields=fields,
-        special=special,
-        length=0 if bodiless else length,
-        size=size,
-    )
+    if to_head or status < 200 or status in _BODILESS:
+        length = 0
+    return ResponseHead(status, reason, version, fields, special, length, size)
 
 
 def _response_length(special: Special, version: int) -> int:
@@ -217,9 +214,10 @@ def _response_length(special: Special, version: int) -> int:
     return UNKNOWN_LENGTH
 
 
-def connection_tokens(values: list[bytes]) -> list[bytes]:
-    """The options of Connection fields, lower-case (RFC 9110 §7.6.1)."""
-    return [token for value in values for token in _COMMAS.split(value.lower()) if token]
+def connection_tokens(value: bytes) -> list[bytes]:
+    """The options of a Connection field, lower-case (RFC 9110 §7.6.1)."""
+    value = value.lower()
+    return [token for token in _COMMAS.split(value) if token] if b"," in value else [value]
 
 
 class ChunkedDecoder:

@@ -324,7 +324,7 @@ class ClientConnection(asyncio.Protocol):
         if exchange is None or exchange.connection is None:
             return
         fields = response_fields(head, self._service.via, b"") + (
-            b"\r\nConnection: Upgrade\r\nUpgrade: " + b", ".join(head.special.get(b"upgrade", [upgrade_of(self._head)]))
+            b"\r\nConnection: Upgrade\r\nUpgrade: " + head.special.get(b"upgrade", upgrade_of(self._head))
         )
         self._transport.write(b"HTTP/1.1 101%b%b\r\n\r\n%b" % (head.reason, fields, data))
         self._tunnel = Tunnel(self._transport, exchange.connection.transport, exchange.end_of_tunnel)
@@ -399,7 +399,7 @@ def reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
-_NO_HEAD = RequestHead(method=b"", target=b"", host=b"", version=1, fields=b"", special={}, length=0, size=0)
+_NO_HEAD = RequestHead(b"", b"", 1, b"", {}, b"", 0, 0)
 """What a connection answers to before it could read a head."""
 
 

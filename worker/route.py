@@ -58,15 +58,15 @@ class Route(Protocol):
 
 
 class Router:
-    """All routes, sorted once; ``find`` is called for every request."""
+    """All routes, sorted once. ``only`` is the destination where there is one route and it takes everything."""
 
-    __slots__ = ("_only", "_rules")
+    __slots__ = ("_rules", "only")
 
     def __init__(self, routes: Sequence[Route]) -> None:
         rules = [_Rule(route) for route in routes]
         self._rules = sorted(rules, key=lambda rule: (not rule.host, -len(rule.prefix)))
         only = self._rules[0]
-        self._only = only.destination if len(rules) == 1 and only.takes_everything else None
+        self.only = only.destination if len(rules) == 1 and only.takes_everything else None
 
     def find(self, method: bytes, host: bytes, path: bytes) -> Destination | None:
         """The destination of a request; None when no route matches.
@@ -78,8 +78,8 @@ class Router:
         Raises:
             Refused: the path can be read in two ways and there are prefixes to match.
         """
-        if self._only is not None:
-            return self._only
+        if self.only is not None:
+            return self.only
         if _AMBIGUOUS.search(path):
             raise Refused(Failure.BAD_REQUEST, "ambiguous path")
         reading = unquote_to_bytes(path)

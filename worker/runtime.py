@@ -75,7 +75,7 @@ class Runtime:
                 rows={backend.id: self.rows[name, backend.id] for backend in pool.members},
                 board=self.board,
                 writer=self.writer,
-                draw=random.randrange,
+                draw=_draw,
                 loop=loop,
                 clock=self.clock,
             )
@@ -133,3 +133,8 @@ class Runtime:
 
     def _stamp_date(self) -> None:
         self.date = formatdate(usegmt=True).encode()
+
+
+def _draw(count: int) -> int:
+    """A number below ``count``; ``random.randrange`` takes three times as long to be fair to the last bit."""
+    return int(random.random() * count)  # noqa: S311 - spreads load, guards nothing

@@ -1,6 +1,6 @@
 """Three demo backends and `sidebeat up` in front of them, until Ctrl-C.
 
-A backend that dies (`kill -9` it and watch) comes back on its own port after ten seconds. The end runs in the
+A backend that dies (`kill -9` it and watch) comes back on its own port after DEMO_RESTART_S (10). The end runs in the
 order of the traffic: first `up`, which drains, then the backends. No process survives this one, not even its kill -9.
 """
 
@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import cast
 
 APP = Path(__file__).with_name("app.py")
-RESTART_AFTER_S = 10.0  # long enough to see the verdict fall, short enough to wait for the way back
+# Long enough to see the verdict fall, short enough to wait for the way back.
+RESTART_AFTER_S = float(os.environ.get("DEMO_RESTART_S", "10"))
 ACCEPTS_WITHIN_S = 30.0  # a cold import of FastAPI on a busy small machine
 ENDS_WITHIN_S = 3.0
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -125,7 +126,7 @@ class Backend:
         """Start it again whenever it ends; runs until it is cancelled."""
         while True:
             status = await self._running().wait()
-            say(f"{self.demo.name} ended ({how_it_ended(status)}); it comes back in {RESTART_AFTER_S:.0f} s")
+            say(f"{self.demo.name} ended ({how_it_ended(status)}); it comes back in {RESTART_AFTER_S:g} s")
             await asyncio.sleep(RESTART_AFTER_S)
             try:
                 await self.spawn()

@@ -11,10 +11,10 @@ peer went away.
 
 import asyncio
 import contextlib
-import http
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterable
+from http.client import responses
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -344,8 +344,4 @@ def bound_unix(path: Path) -> socket.socket:
 
 
 def _status_line(status: int) -> str:
-    try:
-        reason = http.HTTPStatus(status).phrase
-    except ValueError:
-        reason = "Odd"
-    return f"HTTP/1.1 {status} {reason}"
+    return f"HTTP/1.1 {status} {responses.get(status, 'Odd')}"
