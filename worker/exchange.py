@@ -15,7 +15,7 @@ from worker.http1 import CHUNKED, RequestHead, ResponseHead, encode_chunk, last_
 from worker.pool import Pool
 from worker.retry import GATEWAY_ERRORS, IDEMPOTENT
 from worker.route import Destination, Router, split_target
-from worker.upstream import UpstreamConnection
+from worker.upstream import CoarseClock, UpstreamConnection
 
 
 class Downstream(Protocol):
@@ -58,6 +58,7 @@ class Service(Protocol):
     via: bytes
     date: bytes
     clock: Callable[[], float]
+    coarse: CoarseClock
     active: set["Exchange"]
 
 
@@ -89,10 +90,10 @@ def exchange_for(service: Service, head: RequestHead, *, peer: Peer, downstream:
         service.pools[destination.pool],
         destination,
         head,
-        target=target,
-        authority=authority,
-        peer=peer,
-        downstream=downstream,
+        target,
+        authority,
+        peer,
+        downstream,
     )
 
 
@@ -120,7 +121,6 @@ class Exchange:
         pool: Pool,
         destination: Destination,
         head: RequestHead,
-        *,
         target: bytes,
         authority: bytes | None,
         peer: Peer,
@@ -318,8 +318,9 @@ class Exchange:
             self._downstream.cut(failure)
         elif failure is Failure.RESET and connection and connection.reused and connection.silent and self._can_repeat():
             # The backend closed an idle connection while our request was on its way: no fault of either (not counted).
-            self._pool.upstreams[self._row].close_idle(self._service.clock())
-            self._connect(self._service.clock())
+            now = self._service.clock()
+            self._pool.upstreams[self._row].close_idle(now)
+            self._connect(now)
         elif not self._retries(failure, self._service.clock()):
             self._finish()
             self._downstream.refuse(failure)

@@ -50,7 +50,8 @@ class Follower:
         Args:
             keys: of each pool, by its name in the config.
             knowledge: what to keep up to date; the same names.
-            changed: called on the loop with a pool's name when its view or what that is worth has changed.
+            changed: called on the loop with a pool's name when news came: another view, or that ours still holds
+                after it was in doubt. What time alone changes is in ``Selection.holds_until``.
             find_url: where the store is; may raise ``ConfigError`` while there is none.
             open_store: makes a client of a URL.
             clock: monotonic seconds.
@@ -95,17 +96,19 @@ class Follower:
     def _learn(self, pool: str, beat: Beat | ContractError | None, raw: object, redis_ms: int) -> str | None:
         """Take in what was read of a pool; what is wrong with it, if anything is."""
         knowledge, now = self._knowledge[pool], self._clock()
+        before = knowledge.view, knowledge.freshness(now)
         problem = str(beat) if isinstance(beat, ContractError) else None
         try:
             if raw:
                 view = decode_view(_text(raw))
-                if knowledge.offer(view, now, max(redis_ms - view.epoch, 0) / 1000, redis_ms=redis_ms):
-                    _log.debug(line(Event.VIEW_APPLIED, pool=pool, epoch=view.epoch))
-                    self._changed(pool)
+                knowledge.offer(view, now, max(redis_ms - view.epoch, 0) / 1000, redis_ms=redis_ms)
         except ContractError as error:
             problem = problem or str(error)
         if isinstance(beat, Beat):
             knowledge.beat(beat, now, (redis_ms - beat.redis_ms) / 1000)
+        if before != (knowledge.view, knowledge.freshness(now)):
+            _log.debug(line(Event.VIEW_APPLIED, pool=pool, epoch=knowledge.view.epoch if knowledge.view else None))
+            self._changed(pool)
         return problem
 
     def _note_problem(self, pool: str, problem: str | None) -> None:
@@ -135,7 +138,7 @@ class Follower:
         return isinstance(epoch, str) and epoch.isdecimal() and (view is None or epoch != str(view.epoch))
 
     async def _watch(self) -> None:
-        """Tell when knowledge comes of age, also while nothing is heard at all."""
+        """Log when knowledge comes of age, also while nothing is heard at all."""
         while True:
             now = self._clock()
             for pool, knowledge in self._knowledge.items():
@@ -146,7 +149,6 @@ class Follower:
         known, self._freshness[pool] = self._freshness[pool], freshness
         if freshness is known:
             return
-        self._changed(pool)
         if freshness is Freshness.FRESH and known is not Freshness.COLD:
             _log.warning(line(Event.VIEW_FRESH, pool=pool))
         elif freshness is not Freshness.FRESH:

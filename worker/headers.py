@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
-from worker.http1 import RequestHead, ResponseHead, connection_tokens
+from worker.http1 import RequestHead, ResponseHead, Special, connection_tokens
 
 _HOP_BY_HOP = (
     rb"connection|keep-alive|proxy-connection|te|upgrade|http2-settings|proxy-authorization|proxy-authenticate"
@@ -30,6 +30,9 @@ _PASSING = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"date", b"idempotency-key", b"via", b"expect", b"max-forwards"}
 )
 """Steering fields that are forwarded; a head with no others is forwarded as the bytes it came in."""
+
+_PASSING_OR_CONNECTION = _PASSING | {b"connection"}
+_PLAIN_OPTIONS = frozenset({b"keep-alive", b"close"})
 
 _BEYOND_CONNECTION = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"set-cookie", b"forwarded", b"via",
@@ -87,14 +90,25 @@ def request_fields(head: RequestHead, peer: Peer, via: bytes, *, host: bytes | N
     fields = head.fields
     special = head.special
     if not _PASSING.issuperset(special):
-        fields = (_FROM_TRUSTED if peer.trusted else _FROM_CLIENT).sub(b"", fields)
-        if b"connection" in special:
-            fields = _without_named(fields, special[b"connection"])
-        fields += _kept_options(head)
+        fields = _end_to_end(fields, special, _FROM_TRUSTED if peer.trusted else _FROM_CLIENT)
+        if b"upgrade" in special or b"te" in special:
+            fields += _kept_options(head)
     if host is not None:
         fields = b"\r\nHost: " + host + _HOST.sub(b"", fields)
     said = _relayed_forwarding(head, peer) if peer.trusted else peer.forwarded + head.host
     return b"%b%b\r\nVia: 1.%d %b\r\n\r\n" % (fields, said, head.version, via)
+
+
+def _end_to_end(fields: bytes, special: Special, hop_by_hop: re.Pattern[bytes]) -> bytes:
+    """Without the fields that are for us alone, and those that Connection names."""
+    said = special.get(b"connection")
+    if said in _PLAIN_OPTIONS and _PASSING_OR_CONNECTION.issuperset(special):
+        # What most clients and servers send, exactly so: a tenth of what the general way costs.
+        before, line, after = fields.partition(b"\r\nConnection: " + said)
+        if line and (not after or after.startswith(b"\r\n")):
+            return before + after
+    fields = hop_by_hop.sub(b"", fields)
+    return fields if said is None else _without_named(fields, said)
 
 
 def _without_named(fields: bytes, options: bytes) -> bytes:
@@ -153,9 +167,7 @@ def response_fields(head: ResponseHead, via: bytes, date: bytes, *, framing: byt
     fields = head.fields
     special = head.special
     if not _PASSING.issuperset(special):
-        fields = _FROM_BACKEND.sub(b"", fields)
-        if b"connection" in special:
-            fields = _without_named(fields, special[b"connection"])
+        fields = _end_to_end(fields, special, _FROM_BACKEND)
     if framing is not None:
         fields = _FRAMING.sub(b"", fields) + framing
     if b"date" not in special and head.status >= 200:

@@ -115,11 +115,13 @@ class PowerOfChoices:
         costs = self._costs
         in_flight = self._in_flight
         count = len(candidates)
-        first = best = self._draw(count)
+        drawn = self._draw(count * (count - 1))  # one draw for an ordered pair of different ones
+        first = best = drawn % count
+        second = (first + 1 + drawn // count) % count
         lowest = costs[best] * (in_flight(candidates[best].row) + 1)
-        for _ in range(1, self._choices):
-            # Distinct enough: the next draw is from the others; a third may repeat the second, which costs a look.
-            index = (first + 1 + self._draw(count - 1)) % count
+        for extra in range(1, self._choices):
+            # A third may repeat one of the pair, which costs no more than a look.
+            index = second if extra == 1 else self._draw(count)
             cost = costs[index] * (in_flight(candidates[index].row) + 1)
             if cost < lowest:
                 best, lowest = index, cost

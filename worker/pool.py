@@ -5,13 +5,13 @@ exchange needs to know only its pool.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 
 from sidecar.contract.config import Pool as PoolConfig
 from worker.board import Board, Writer
 from worker.pick import Draw, Policy, PowerOfChoices, RoundRobin
 from worker.retry import RetryRules
-from worker.upstream import IDLE_S, Upstream
+from worker.upstream import IDLE_S, CoarseClock, Upstream
 from worker.view import Candidate, Knowledge, Selection, Tier, candidates
 
 
@@ -33,7 +33,7 @@ class Pool:
         writer: Writer,
         draw: Draw,
         loop: asyncio.AbstractEventLoop,
-        clock: Callable[[], float],
+        coarse: CoarseClock,
     ) -> None:
         """Set the pool up on what its config says.
 
@@ -45,7 +45,7 @@ class Pool:
             writer: this worker's pen on it.
             draw: chance.
             loop: where connections live.
-            clock: monotonic seconds.
+            coarse: monotonic seconds, as of the last tick.
         """
         self.name = name
         self.knowledge = Knowledge()
@@ -59,7 +59,7 @@ class Pool:
         self.writer = writer
         self.upstreams = {
             rows[backend.id]: Upstream(
-                backend.address, config.tls, connect_s=config.timeouts.connect_s, loop=loop, clock=clock
+                backend.address, config.tls, connect_s=config.timeouts.connect_s, loop=loop, coarse=coarse
             )
             for backend in config.members
         }
@@ -67,7 +67,7 @@ class Pool:
         self._rows = rows
         self._policy = _policy(config, board, draw)
         self.selection = Selection(tier=Tier.NONE)
-        self.reselect(clock())
+        self.reselect(coarse.now)
 
     def reselect(self, now: float) -> None:
         """Work out anew who is eligible: knowledge has changed, or time alone changed what it says."""

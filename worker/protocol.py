@@ -158,7 +158,6 @@ class ClientConnection(asyncio.Protocol):
         self._head = head
         self._started = False
         self._close_after = not head.keep_alive or service.draining
-        self._server_state.total_requests += 1
         self.deadline = NEVER
         early = b""
         if head.length:
@@ -295,7 +294,7 @@ class ClientConnection(asyncio.Protocol):
         if self._transport.is_closing():
             return
         if not self._close_after:
-            self.deadline = self._service.clock() + self._service.listen.keepalive_s
+            self.deadline = self._service.coarse.now + self._service.listen.keepalive_s
             if self._held:
                 self._held = False
                 self._transport.resume_reading()

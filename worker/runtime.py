@@ -1,6 +1,7 @@
 """The composition root of one worker: config, board and slot in; everything that serves out."""
 
 import asyncio
+import hashlib
 import random
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from worker.pool import Pool
 from worker.protocol import ClientConnection, client_protocol
 from worker.report import Reporter, identity
 from worker.route import Router
+from worker.upstream import CoarseClock
 from worker.view import Knowledge, Selection
 
 TICK_S = 0.1
@@ -44,8 +46,9 @@ class Runtime:
         self.board = board
         self.writer = board.writer(slot)
         self.rows = rows_of(config)
+        self.coarse = CoarseClock(time.monotonic())
         self.clock = time.monotonic  # uvloop's own has a resolution of a millisecond
-        self.via = f"sidebeat-{instance}".encode()
+        self.via = _pseudonym(config.store.host, instance)
         self.date = b""
         self.draining = False
         self.active: set[Exchange] = set()
@@ -77,7 +80,7 @@ class Runtime:
                 writer=self.writer,
                 draw=_draw,
                 loop=loop,
-                clock=self.clock,
+                coarse=self.coarse,
             )
             for name, pool in self.config.pools.items()
         }
@@ -116,7 +119,7 @@ class Runtime:
         ticks = 0
         while True:
             await asyncio.sleep(TICK_S)
-            now = self.clock()
+            self.coarse.now = now = self.clock()
             for exchange in list(self.active):
                 exchange.check_deadline(now)
             ticks += 1
@@ -133,6 +136,11 @@ class Runtime:
 
     def _stamp_date(self) -> None:
         self.date = formatdate(usegmt=True).encode()
+
+
+def _pseudonym(host: str, instance: str) -> bytes:
+    """Our name in Via: the same in all workers of a master, and never part of another one's."""
+    return b"sidebeat-" + hashlib.sha256(f"{host} {instance}".encode()).hexdigest()[:8].encode()
 
 
 def _draw(count: int) -> int:

@@ -1,27 +1,32 @@
-"""One backend's connections: an HTTP/1.1 client side over ``asyncio.Protocol``, and the pool they rest in.
+"""One connection to a backend: the client side of HTTP/1.1 over ``asyncio.Protocol``.
 
-A connection calls its ``Receiver`` directly as bytes come: no task, future or queue per request. It goes back to the
-pool only when nothing is left over on either side of it; stray bytes drop it and never reach another client.
+It calls its ``Receiver`` directly as bytes come: no task, future or queue per request. It goes back to its pool only
+when nothing is left over on either side of it; stray bytes drop it and never reach another client.
 """
 
 import asyncio
-import ssl
-from collections.abc import Callable
 from typing import Protocol
 
 from typing_extensions import override
 
-from sidecar.contract.config import UpstreamTLS
-from sidecar.contract.model import Address
 from worker.failure import Failure, Refused
 from worker.http1 import CHUNKED, ChunkedDecoder, ResponseHead, read_response
 
 MAX_HEAD_BYTES = 65_536
 """A response head over this is refused, like Envoy's 60 KiB default."""
-IDLE_S = 4.0
-"""How long a connection rests before we close it: below uvicorn's 5 s, so that it is we who close (RFC 9112 §9.3.1)."""
-
 _IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _RAW = range(6)
+
+
+class Home(Protocol):
+    """Whose connection it is."""
+
+    open: "set[UpstreamConnection]"
+
+    def give(self, connection: "UpstreamConnection") -> None:
+        """Let it rest."""
+
+    def forget(self, connection: "UpstreamConnection") -> None:
+        """It is gone, or will never rest again."""
 
 
 class Receiver(Protocol):
@@ -60,7 +65,7 @@ class UpstreamConnection(asyncio.Protocol):
         "idle_since", "request_sent", "reused", "silent", "transport",
     )  # fmt: skip
 
-    def __init__(self, upstream: "Upstream") -> None:
+    def __init__(self, upstream: Home) -> None:
         self._upstream = upstream
         self._receiver: Receiver | None = None
         self._mode = _IDLE
@@ -261,133 +266,6 @@ class UpstreamConnection(asyncio.Protocol):
         """There is room again."""
         if self._receiver is not None:
             self._receiver.upstream_full(full=False)
-
-
-class Connecting(Protocol):
-    """Who waits for a new connection."""
-
-    def connected(self, connection: UpstreamConnection) -> None:
-        """Here it is."""
-
-    def failed(self, failure: Failure) -> None:
-        """There is none."""
-
-
-class Upstream:
-    """The connections to one backend: those at rest, last in first out, and the way to new ones."""
-
-    __slots__ = ("_address", "_clock", "_connect_s", "_idle", "_loop", "_tasks", "_tls", "_tls_settings", "open")
-
-    def __init__(
-        self,
-        address: Address,
-        tls: UpstreamTLS,
-        *,
-        connect_s: float,
-        loop: asyncio.AbstractEventLoop,
-        clock: Callable[[], float],
-    ) -> None:
-        self._address = address
-        self._tls_settings = tls
-        self._tls: ssl.SSLContext | None = None
-        self._connect_s = connect_s
-        self._loop = loop
-        self._clock = clock
-        self._idle: dict[UpstreamConnection, None] = {}
-        self._tasks: dict[Connecting, asyncio.Task[None]] = {}
-        self.open: set[UpstreamConnection] = set()
-
-    def take(self) -> UpstreamConnection | None:
-        """The connection that rested least, None if none rests."""
-        idle = self._idle
-        while idle:
-            connection, _ = idle.popitem()
-            if not connection.transport.is_closing():
-                return connection
-        return None
-
-    def give(self, connection: UpstreamConnection) -> None:
-        """Let a connection rest."""
-        connection.idle_since = self._clock()
-        self._idle[connection] = None
-
-    def forget(self, connection: UpstreamConnection) -> None:
-        """A connection is gone, or will never rest again."""
-        self._idle.pop(connection, None)
-        self.open.discard(connection)
-
-    def close_idle(self, before: float) -> None:
-        """Close what has rested since before that time."""
-        stale = []
-        for connection in self._idle:
-            if connection.idle_since > before:
-                break
-            stale.append(connection)
-        for connection in stale:
-            connection.transport.close()
-            self.forget(connection)
-
-    def connect(self, waiter: Connecting) -> None:
-        """Make a new connection; ``waiter`` is called when it is there or cannot be had."""
-        task = self._loop.create_task(self._connect(waiter))
-        self._tasks[waiter] = task
-        task.add_done_callback(lambda _: self._tasks.pop(waiter, None))
-
-    def stop_connecting(self, waiter: Connecting) -> None:
-        """The waiter is gone; a connection that is nearly there is dropped with it."""
-        if task := self._tasks.get(waiter):
-            task.cancel()
-
-    async def _connect(self, waiter: Connecting) -> None:
-        try:
-            async with asyncio.timeout(self._connect_s):
-                connection = await self._open()
-        except TimeoutError:
-            waiter.failed(Failure.CONNECT_TIMEOUT)
-        except ConnectionRefusedError:
-            waiter.failed(Failure.REFUSED)
-        except ssl.SSLError:
-            waiter.failed(Failure.TLS)
-        except OSError:
-            waiter.failed(Failure.UNREACHABLE)
-        else:
-            waiter.connected(connection)
-
-    async def _open(self) -> UpstreamConnection:
-        address = self._address
-        context = self._context() if address.tls else None
-        name = (self._tls_settings.server_name or address.host) if context else None
-        if address.path:
-            _, connection = await self._loop.create_unix_connection(self._protocol, address.path)
-        else:
-            _, connection = await self._loop.create_connection(
-                self._protocol, address.host, address.port, ssl=context, server_hostname=name
-            )
-        return connection
-
-    def _protocol(self) -> UpstreamConnection:
-        return UpstreamConnection(self)
-
-    def _context(self) -> ssl.SSLContext:
-        """The TLS context, made at the first https connection: reading the system's CAs takes 20 ms."""
-        if self._tls is None:
-            settings = self._tls_settings
-            context = ssl.create_default_context(cafile=settings.ca)
-            if not settings.verify:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            if settings.cert:
-                context.load_cert_chain(settings.cert, settings.key)
-            context.set_alpn_protocols(["http/1.1"])
-            self._tls = context
-        return self._tls
-
-    def close(self) -> None:
-        """Close every connection and give up those being made."""
-        for task in list(self._tasks.values()):
-            task.cancel()
-        for connection in list(self.open):
-            connection.abort()
 
 
 _NO_TRANSPORT: asyncio.Transport = asyncio.Transport()
