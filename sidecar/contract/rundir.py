@@ -8,6 +8,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -31,7 +32,8 @@ def make_run_directory(namespace: str, environ: Mapping[str, str]) -> Path:
     """
     directory = run_directory(namespace, environ)
     for path in (directory.parent, directory):
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            path.mkdir(mode=0o700, parents=True)
         status = path.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
             raise RunDirectoryError(f"{path} is not a directory of yours with mode 0700")

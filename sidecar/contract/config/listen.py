@@ -3,10 +3,9 @@
 import re
 import socket
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network
 from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, IPvAnyNetwork, field_validator, model_validator
 from typing_extensions import override
 
 from sidecar.contract.config.section import Label, Name, Seconds, SecondsOrZero, Section
@@ -78,7 +77,7 @@ class Listen(Section):
     console: str = "127.0.0.1:9900"
     workers: int = Field(default=2, ge=1, le=256)
     app: str | None = Field(default=None, pattern=r"^[\w.]+:[\w.]+$")
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
     header_timeout_s: Seconds = 10.0
     body_idle_s: Seconds = 60.0
     keepalive_s: Seconds = 75.0
