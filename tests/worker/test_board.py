@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -44,7 +45,9 @@ class Child:
     def __init__(self, work: Callable[[], None]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
-        self.pid = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of threads that other tests left: none is used here
+            self.pid = os.fork()
         if self.pid == 0:
             status = 1
             try:

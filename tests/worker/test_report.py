@@ -155,10 +155,10 @@ async def test_the_long_dead_are_forgotten_and_the_missing_are_not(fake: Redis, 
 async def test_fields_of_a_departed_backend_and_foreign_values_are_replaced(fake: Redis, reporting: Reporting):
     await eventually(lambda: reported(fake))
     await fake.hset(API.worker(MEMBER), "backend:gone", "{}")
-    await fake.delete(WEB.worker(MEMBER))
-    await fake.rpush(WEB.worker(MEMBER), "x")
+    await fake.set(WEB.worker(MEMBER), "another product's")
 
     async def is_replaced() -> bool:
+        assert await fake.type(WEB.worker(MEMBER)) == "hash"
         return "gone" not in (await reported(fake)).tallies and "a" in (await reported(fake, WEB)).tallies
 
     await eventually(is_replaced)
@@ -201,7 +201,8 @@ async def test_a_store_that_dies_is_reported_to_again_when_it_is_back(
         redis_server.kill()
         await eventually(lambda: "store-down part=report" in caplog.text)
         redis_server.start()
-        await eventually(lambda: reported(store))
+        await eventually(lambda: "store-up part=report" in caplog.text)
+        await reported(store)
 
     assert [record.message.split(" reason")[0].split(" attempts")[0] for record in caplog.records] == [
         "store-down part=report",
