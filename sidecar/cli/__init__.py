@@ -4,6 +4,6 @@ Exit status: 0 done, 1 could not at run time, 2 wrong use or config. What a comm
 so that `sidebeat --help` does not wait for Redis and HTTP clients.
 """
 
-from sidecar.cli.main import main
+from sidecar.cli.commands import main
 
 __all__ = ["main"]

@@ -9,7 +9,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-PASSWORD = re.compile(rb"\w+://[^\0/@:]*:([^\0@]+)@")
+PASSWORD = re.compile(rb"\w+://[^\0/@:]*:([^\0@/]+)@")
 ARG_START = 47
 """Index of ``arg_start`` in /proc/PID/stat, 48th by proc(5); 0 where the kernel does not tell."""
 

@@ -21,7 +21,7 @@ from sidecar.up.supply import DEMONSTRATION, announce, private_store, reach
 from sidecar.up.tell import Say, aloud, greeting, opening, watch
 
 MONITOR_STOPS_WITHIN_S = 3.0
-BEYOND_DRAIN_S = 1.5
+BEYOND_DRAIN_S = 2.0
 """What gunicorn gets after the drain's own deadline before it is killed."""
 HURRIED_WITHIN_S = 1.0
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -170,6 +170,8 @@ class Up:
         """The master starts its workers again itself: its own end is the end."""
         status = await worker.wait()
         reason = f"the worker (gunicorn's master, pid {worker.pid}) {how_it_ended(status)}"
+        if status > 0:
+            reason += "; what it said of that is above"
         self._end(Outcome(status=WRONG_USE if status == WRONG_USE else 1, reason=reason))
 
     async def _tell(self, url: str, worker: Child) -> None:

@@ -120,8 +120,8 @@ def test_after_the_longest_delay_it_stays_and_a_life_resets_it():
     ("code", "status", "how"),
     [
         ("raise SystemExit(0)", 1, "ended with exit status 0"),
-        ("raise SystemExit(3)", 1, "ended with exit status 3"),
-        ("raise SystemExit(2)", 2, "ended with exit status 2"),
+        ("raise SystemExit(3)", 1, "ended with exit status 3; what it said of that is above"),
+        ("raise SystemExit(2)", 2, "ended with exit status 2; what it said of that is above"),
         ("import os; os.kill(os.getpid(), 9)", 1, "was ended by SIGKILL"),
     ],
 )
@@ -158,7 +158,7 @@ def test_a_master_that_does_not_end_is_ended_by_force_after_the_drain():
         began = time.monotonic()
         program.wait_for_line("draining for up to 1 s")
         assert program.wait() == 0
-        assert 2 < time.monotonic() - began < 4  # the drain's second, and what comes on top
+        assert 2.5 < time.monotonic() - began < 4.5  # the drain's second, and what comes on top
         program.assert_nothing_left()
 
 

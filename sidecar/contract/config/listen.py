@@ -4,6 +4,7 @@ import re
 import socket
 from dataclasses import dataclass
 from typing import Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, IPvAnyNetwork, field_validator, model_validator
 from typing_extensions import override
@@ -66,6 +67,8 @@ class Store(Section):
     def _known_scheme(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("needs redis://, rediss:// or unix:// in front")
+        if url is not None:
+            urlsplit(url).port  # noqa: B018 - read to have it checked
         return url
 
 

@@ -109,12 +109,18 @@ def monitor(*, file: File = None) -> None:
 
 
 @app.command()
-def worker(*, file: File = None) -> None:
+def worker(
+    *,
+    file: File = None,
+    instance: Annotated[str | None, typer.Option(metavar="NAME", help="This master's name in keys.")] = None,
+) -> None:
     """Become the gunicorn master that forwards traffic."""
     from sidecar.cli.shadow import refuse_shadow
 
     refuse_shadow()
-    command = [sys.executable, "-P", "-m", "worker", *(["-c", str(file)] if file else [])]
+    given = {"-c": file, "--instance": instance}
+    flags = [text for flag, value in given.items() if value is not None for text in (flag, str(value))]
+    command = [sys.executable, "-P", "-m", "worker", *flags]
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606 - our own program, no shell
 
