@@ -5,7 +5,6 @@ Config first, then the sockets, and only then the imports that take most of a se
 
 import argparse
 import importlib.util
-import logging
 import os
 import re
 import signal
@@ -42,11 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _say(f"{stranger} is in the way of sidebeat's own package `sidecar`; run it without that on the Python path")
         return 1
     from sidecar.contract.config import ConfigError
+    from sidecar.contract.log import log_to_stderr
     from worker.server.listeners import BindError
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)  # until the master has its own handlers; clean up all the same
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    log_to_stderr()
     try:
         _serve(options.config, options.instance)
     except ConfigError as error:

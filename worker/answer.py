@@ -9,7 +9,7 @@ import re
 from worker.failure import REASONS, STATUS, Failure
 from worker.http1 import RequestHead
 
-_WANTS_JSON = re.compile(rb"\r\n(?i:accept):[^\r]*(?:application|text)/(?:json|problem\+json)")
+_WANTS_JSON = re.compile(rb"(?i)\r\naccept:[^\r]*application/(?:problem\+)?json")
 
 TEXTS: dict[Failure, str] = {
     Failure.BAD_REQUEST: "The request is not valid HTTP/1.1.",
@@ -21,6 +21,7 @@ TEXTS: dict[Failure, str] = {
     Failure.METHOD_REFUSED: "This proxy does not forward this method.",
     Failure.LOOP: "The request came back to the proxy that sent it.",
     Failure.NO_ROUTE: "No route matches this request.",
+    Failure.SHUTTING_DOWN: "The proxy is stopping, and the backend had not answered yet.",
     Failure.NO_BACKEND: "No backend takes requests at the moment.",
     Failure.REFUSED: "The backend refused the connection.",
     Failure.UNREACHABLE: "The backend cannot be reached.",

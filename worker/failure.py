@@ -38,6 +38,7 @@ class Failure(Enum):
     CLIENT_GONE = "client_gone", Stage.REQUEST, Side.CLIENT
     LOOP = "loop", Stage.ROUTE, Side.GATEWAY
     NO_ROUTE = "no_route", Stage.ROUTE, Side.GATEWAY
+    SHUTTING_DOWN = "shutting_down", Stage.ROUTE, Side.GATEWAY
     NO_BACKEND = "no_backend", Stage.ROUTE, Side.GATEWAY
     REFUSED = "connect_refused", Stage.CONNECT, Side.BACKEND
     UNREACHABLE = "connect_failed", Stage.CONNECT, Side.BACKEND
@@ -74,6 +75,7 @@ STATUS: dict[Failure, int] = {
     Failure.METHOD_REFUSED: 405,
     Failure.LOOP: 508,
     Failure.NO_ROUTE: 404,
+    Failure.SHUTTING_DOWN: 503,
     Failure.NO_BACKEND: 503,
     Failure.REFUSED: 502,
     Failure.UNREACHABLE: 502,

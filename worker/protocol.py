@@ -13,13 +13,12 @@ from typing import Any, Protocol
 from typing_extensions import override
 
 from worker.answer import error_answer
+from worker.bodies import BodyReader, body_reader
 from worker.exchange import Exchange, Service, exchange_for
 from worker.failure import Failure, Refused
 from worker.headers import Peer, is_trusted, response_fields, upgrade_of
 from worker.http1 import (
-    CHUNKED,
     UNKNOWN_LENGTH,
-    ChunkedDecoder,
     RequestHead,
     ResponseHead,
     encode_chunk,
@@ -47,24 +46,8 @@ class ClientConnection(asyncio.Protocol):
     """One client's connection, and its turn-taking with exchanges."""
 
     __slots__ = (
-        "_body_left",
-        "_body_seen",
-        "_buffer",
-        "_chunked_out",
-        "_close_after",
-        "_decoder",
-        "_ends_with_connection",
-        "_exchange",
-        "_head",
-        "_held",
-        "_is_chunked",
-        "_lingering",
-        "_peer",
-        "_server_state",
-        "_service",
-        "_started",
-        "_transport",
-        "_tunnel",
+        "_body", "_buffer", "_chunked_out", "_close_after", "_ends_with_connection", "_exchange", "_head", "_held",
+        "_lingering", "_peer", "_server_state", "_service", "_started", "_transport", "_tunnel", "_uploaded",
         "deadline",
     )  # fmt: skip
 
@@ -77,10 +60,8 @@ class ClientConnection(asyncio.Protocol):
         self._buffer = b""
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
-        self._body_left = 0
-        self._body_seen = 0
-        self._is_chunked = False
-        self._decoder: ChunkedDecoder | None = None
+        self._body: BodyReader | None = None
+        self._uploaded = 0
         self._chunked_out = False
         self._ends_with_connection = False
         self._close_after = False
@@ -122,8 +103,8 @@ class ClientConnection(asyncio.Protocol):
         elif self._exchange is None:
             if not self._lingering:
                 self._read_head(self._buffer + data if self._buffer else data)
-        elif self._body_left or self._is_chunked:
-            self._read_body(self._exchange, data)
+        elif self._body is not None:
+            self._read_body(self._exchange, self._body, data)
         else:
             self._buffer += data
             if len(self._buffer) > MAX_PIPELINED:
@@ -159,60 +140,37 @@ class ClientConnection(asyncio.Protocol):
         self._started = False
         self._close_after = not head.keep_alive or service.draining
         self.deadline = NEVER
-        early = b""
+        self._buffer = data[head.size :]
         if head.length:
-            self._expect_body(head)
-            early = data[head.size :]
-        elif len(data) > head.size:
-            self._buffer = data[head.size :]
+            self._body = body_reader(head.length)
+            self._uploaded = 0
+            self.deadline = service.clock() + service.listen.body_idle_s
         try:
             self._exchange = exchange = exchange_for(service, head, peer=self._peer, downstream=self)
         except Refused as refused:
             self.refuse(refused.failure)
             return
         exchange.start()
-        if early and self._exchange is exchange:
-            self._read_body(exchange, early)
+        if self._body is not None and self._buffer and self._exchange is exchange:
+            early, self._buffer = self._buffer, b""
+            self._read_body(exchange, self._body, early)
 
-    def _expect_body(self, head: RequestHead) -> None:
-        self._is_chunked = head.length == CHUNKED
-        self._body_left = max(head.length, 0)
-        self._body_seen = 0
-        self._decoder = ChunkedDecoder() if self._is_chunked else None
-        self.deadline = self._service.clock() + self._service.listen.body_idle_s
-
-    def _read_body(self, exchange: Exchange, data: bytes) -> None:
-        self.deadline = self._service.clock() + self._service.listen.body_idle_s
-        if self._decoder is not None:
-            self._read_chunks(exchange, self._decoder, data)
-            return
-        left = self._body_left - len(data)
-        if left > 0:
-            self._body_left = left
-            exchange.upload(data, b"", done=False)
-            return
-        if left < 0:
-            self._buffer = data[left:]
-            data = data[:left]
-        self._body_left = 0
-        self.deadline = NEVER
-        exchange.upload(data, b"", done=True)
-
-    def _read_chunks(self, exchange: Exchange, decoder: ChunkedDecoder, data: bytes) -> None:
+    def _read_body(self, exchange: Exchange, body: BodyReader, data: bytes) -> None:
+        listen = self._service.listen
+        self.deadline = self._service.clock() + listen.body_idle_s
         try:
-            payload = decoder.feed(data)
+            payload = body.feed(data)
         except ValueError:
             self._abandon(Failure.BAD_REQUEST)
             return
-        self._body_seen += len(payload)
-        if 0 < self._service.listen.max_body_bytes < self._body_seen:
+        self._uploaded += len(payload)
+        if 0 < listen.max_body_bytes < self._uploaded:
             self._abandon(Failure.BODY_TOO_LARGE)
-        elif decoder.done:
-            self._buffer = decoder.rest
-            self._decoder = None
-            self._is_chunked = False
+        elif body.done:
+            self._buffer = body.rest
+            self._body = None
             self.deadline = NEVER
-            exchange.upload(payload, decoder.trailers, done=True)
+            exchange.upload(payload, body.trailers, done=True)
         elif payload:
             exchange.upload(payload, b"", done=False)
 
@@ -237,7 +195,7 @@ class ClientConnection(asyncio.Protocol):
             framing = b""
         elif head.length == UNKNOWN_LENGTH:
             framing = b"\r\nTransfer-Encoding: chunked"
-        if self._body_left or self._is_chunked or service.draining or self._ends_with_connection:
+        if self._body is not None or service.draining or self._ends_with_connection:
             self._close_after = True
         fields = response_fields(head, service.via, service.date, framing=framing)
         if self._close_after:
@@ -272,7 +230,7 @@ class ClientConnection(asyncio.Protocol):
     def refuse(self, failure: Failure) -> None:
         """See ``Downstream``; also for what never became an exchange."""
         self._exchange = None
-        if self._body_left or self._is_chunked:
+        if self._body is not None:
             self._close_after = True
         self._transport.write(error_answer(failure, self._head, self._service.date, close=self._close_after))
         self._over()
@@ -301,7 +259,7 @@ class ClientConnection(asyncio.Protocol):
             if self._buffer:
                 data, self._buffer = self._buffer, b""
                 self._read_head(data)
-        elif self._body_left or self._is_chunked:
+        elif self._body is not None:
             self._linger()
         else:
             self._transport.close()
@@ -309,9 +267,7 @@ class ClientConnection(asyncio.Protocol):
     def _linger(self) -> None:
         """Send our FIN, and let the client find the answer before the connection goes."""
         self._lingering = True
-        self._body_left = 0
-        self._is_chunked = False
-        self._decoder = None
+        self._body = None
         self.deadline = self._service.clock() + LINGER_S
         if self._transport.can_write_eof():
             self._transport.write_eof()
@@ -378,7 +334,7 @@ class ClientConnection(asyncio.Protocol):
         """The worker stops now: cut what is under way."""
         if self._exchange is not None and not self._started:
             self._close_after = True
-            self._abandon(Failure.NO_BACKEND)
+            self._abandon(Failure.SHUTTING_DOWN)
         else:
             self._transport.abort()
 

@@ -75,7 +75,7 @@ def up(
     """Run store, monitor and workers until Ctrl-C."""
     import asyncio
 
-    from sidecar.cli.log import log_to_stderr
+    from sidecar.contract.log import log_to_stderr
     from sidecar.cli.settle import backends_flag, read_config, with_flags
     from sidecar.cli.shadow import refuse_shadow
     from sidecar.up import run as run_up
@@ -96,7 +96,7 @@ def monitor(*, file: File = None) -> None:
     """Probe the backends and publish the view."""
     import asyncio
 
-    from sidecar.cli.log import log_to_stderr
+    from sidecar.contract.log import log_to_stderr
     from sidecar.cli.settle import read_config, require_store
     from sidecar.cli.until_told import run_until_told
 

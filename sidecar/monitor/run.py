@@ -45,7 +45,8 @@ async def run(config: Config, environ: Mapping[str, str]) -> None:
         redis = await stack.enter_async_context(_client(url))
         prober = await stack.enter_async_context(Prober())
         watches = {name: _watch(config.key_name(name), pool, name, prober) for name, pool in config.pools.items()}
-        log.info(line(Event.STARTED, monitor=owner, pools=",".join(watch.pool for watch in watches.values()), namespace=config.store.namespace))
+        pools = ",".join(watch.pool for watch in watches.values())
+        log.info(line(Event.STARTED, monitor=owner, pools=pools, namespace=config.store.namespace))
         stack.callback(log.info, line(Event.STOPPED, monitor=owner))
         async with asyncio.TaskGroup() as tasks:
             channels = {}

@@ -98,7 +98,8 @@ def _problem(entry: ErrorDetails, origins: Mapping[str, str]) -> str:
     message = "no such key" if entry["type"] == "extra_forbidden" else message[:1].lower() + message[1:]
     if entry["type"] not in ("extra_forbidden", "value_error", "missing"):
         message += f", not {_shown(entry['input'])}"
-    source = next((f" (from {name})" for key, name in origins.items() if path == key or path.startswith((f"{key}.", f"{key}["))), "")
+    sources = (name for key, name in origins.items() if path == key or path.startswith((f"{key}.", f"{key}[")))
+    source = "".join(f" (from {name})" for name in list(sources)[:1])
     return f"{path}: {message}{source}" if path else message + source
 
 
