@@ -4,62 +4,15 @@ Both lanes drive this one class; what differs between them is the ``Downstream``
 awaited: callbacks come from the client's side and from the connection, and each call does what it must and returns.
 """
 
-from collections.abc import Callable
-from typing import Protocol
-
-from sidecar.contract.config import Listen
 from sidecar.contract.model import Backend
 from worker.failure import Failure, Refused, Stage
 from worker.headers import Peer, loops, request_fields
 from worker.http1 import CHUNKED, RequestHead, ResponseHead, encode_chunk, last_chunk
+from worker.lane import Downstream, Service
 from worker.pool import Pool
 from worker.retry import GATEWAY_ERRORS, IDEMPOTENT
-from worker.route import Destination, Router, split_target
-from worker.upstream import CoarseClock, UpstreamConnection
-
-
-class Downstream(Protocol):
-    """The client's side of an exchange, in whichever lane."""
-
-    def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
-        """The final response, with what came of its body so far."""
-
-    def body(self, data: bytes, trailers: bytes, *, done: bool) -> None:
-        """More of the body, without framing; trailers only with ``done``."""
-
-    def informational(self, head: ResponseHead) -> None:
-        """A 1xx response."""
-
-    def refuse(self, failure: Failure) -> None:
-        """Nothing was passed on, and nothing will be: answer with an error of ours."""
-
-    def cut(self, failure: Failure) -> None:
-        """Something was passed on and the rest will not come: end the connection so that the client sees it."""
-
-    def switched(self, head: ResponseHead, data: bytes) -> None:
-        """The backend switches protocols; ``exchange.connection`` is the other end of the tunnel."""
-
-    def raw(self, data: bytes) -> None:
-        """Bytes through the tunnel."""
-
-    def raw_eof(self) -> None:
-        """The backend's direction of the tunnel ended."""
-
-    def hold_upload(self, *, hold: bool) -> None:
-        """Whether to stop or go on reading the request's body."""
-
-
-class Service(Protocol):
-    """What an exchange needs of the worker it runs in."""
-
-    listen: Listen
-    router: Router
-    pools: dict[str, Pool]
-    via: bytes
-    date: bytes
-    clock: Callable[[], float]
-    coarse: CoarseClock
-    active: set["Exchange"]
+from worker.route import Destination, split_target
+from worker.upstream import UpstreamConnection
 
 
 def exchange_for(service: Service, head: RequestHead, *, peer: Peer, downstream: Downstream) -> "Exchange":

@@ -12,10 +12,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from worker.answer import error_fields
-from worker.exchange import Exchange, Service, exchange_for
+from worker.exchange import Exchange, exchange_for
 from worker.failure import STATUS, Failure, Refused
 from worker.headers import Peer, is_trusted, response_fields
 from worker.http1 import RequestHead, ResponseHead, read_request
+from worker.lane import Service
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]

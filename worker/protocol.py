@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from worker.answer import error_answer
 from worker.bodies import BodyReader, body_reader
-from worker.exchange import Exchange, Service, exchange_for
+from worker.exchange import Exchange, exchange_for
 from worker.failure import Failure, Refused
 from worker.headers import Peer, is_trusted, response_fields, upgrade_of
 from worker.http1 import (
@@ -25,6 +25,7 @@ from worker.http1 import (
     last_chunk,
     read_request,
 )
+from worker.lane import Service
 from worker.tunnel import Tunnel
 
 MAX_PIPELINED = 65_536

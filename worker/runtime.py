@@ -11,8 +11,8 @@ from sidecar.contract.config import Config
 from sidecar.contract.connect import store_url
 from sidecar.contract.keys import PoolKeys
 from worker.board import Board, rows_of
-from worker.exchange import Exchange
 from worker.follow import Follower
+from worker.lane import Ongoing
 from worker.pool import Pool
 from worker.protocol import ClientConnection, client_protocol
 from worker.report import Reporter, identity
@@ -51,7 +51,7 @@ class Runtime:
         self.via = _pseudonym(config.store.host, instance)
         self.date = b""
         self.draining = False
-        self.active: set[Exchange] = set()
+        self.active: set[Ongoing] = set()
         self.clients: set[ClientConnection] = set()
         self.router = Router(config.effective_routes)
         self.pools = self._make_pools()
