@@ -300,3 +300,10 @@ async def test_what_the_work_raises_is_not_swallowed():
     with pytest.raises(ExceptionGroup) as caught:
         await run_until_told(work())
     assert caught.group_contains(ValueError, match="a bug")
+
+
+def test_check_says_which_keys_have_no_effect_yet(capsys: Captured, tmp_path: Path):
+    path = tmp_path / "sidebeat.toml"
+    path.write_text('[pools.a]\nbackends = [{url = "http://10.0.0.1:80", zone = "x"}]\n')
+    assert run(["check", "-c", str(path)]) == 0
+    assert capsys.readouterr().out.endswith("pools.a.backends[0].zone is accepted, and not acted on in this version\n")
