@@ -75,9 +75,9 @@ def up(
     """Run store, monitor and workers until Ctrl-C."""
     import asyncio
 
-    from sidecar.contract.log import log_to_stderr
     from sidecar.cli.settle import backends_flag, read_config, with_flags
     from sidecar.cli.shadow import refuse_shadow
+    from sidecar.contract.log import log_to_stderr
     from sidecar.up import run as run_up
 
     refuse_shadow()
@@ -96,9 +96,9 @@ def monitor(*, file: File = None) -> None:
     """Probe the backends and publish the view."""
     import asyncio
 
-    from sidecar.contract.log import log_to_stderr
     from sidecar.cli.settle import read_config, require_store
     from sidecar.cli.until_told import run_until_told
+    from sidecar.contract.log import log_to_stderr
 
     config = read_config(file, os.environ)
     require_store(config, os.environ, WRONG_USE)

@@ -7,7 +7,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from sidecar.cli.trouble import FAILED, WRONG_USE, TroubleError
 from sidecar.contract.config import Config, ConfigError, load, parse
@@ -121,7 +120,6 @@ def _check_store(config: Config) -> None:
     """Refuse a URL that no client can be made of, before anything waits for it."""
     if config.store.url:
         try:
-            urlsplit(config.store.url).port  # noqa: B018 - it is read to have it checked
             _ = connect(config.store.url)
         except ValueError as error:
             raise ConfigError([f"store.url: {error}"]) from error

@@ -1,0 +1,175 @@
+"""python scripts/bench.d WHAT: measure one thing or all, print the tables, keep them under .bench."""
+
+import argparse
+import platform
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import memory
+import openloop
+import origin
+import wrk
+from figures import Metric, Run, cpu_per_gb, cpu_us
+from lab import KEPT, Lab, LabError, say
+from subjects import SUBJECTS, Proxy, available, start
+from tables import Runs, latency_table, requests_table, sweep_table
+from tools import need, versions
+from wrk import Load
+
+BROWSER = {
+    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:143.0) Gecko/20100101 Firefox/143.0",
+    "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
+    "Accept-Language": "en-GB,en;q=0.7,de;q=0.3",
+    "Accept-Encoding": "gzip, deflate, br, zstd",
+    "Referer": "https://bench.example/a/page/before/this/one",
+    "Cookie": "session=0d9f1c3e5a7b8d2f4e6a8c0b; theme=dark; consent=2026-11-01",
+    "Upgrade-Insecure-Requests": "1",
+    "Sec-Fetch-Dest": "document",
+    "Sec-Fetch-Mode": "navigate",
+    "Sec-Fetch-Site": "same-origin",
+    "Priority": "u=0, i",
+    "Cache-Control": "max-age=0",
+}
+GET = Load(name="get")
+LOADS: dict[str, tuple[Load, Metric]] = {
+    "get": (GET, cpu_us),
+    "get12": (Load(name="get12", headers=BROWSER), cpu_us),
+    "post": (Load(name="post", path="/upload", method="POST", body_bytes=16_384), cpu_us),
+    "big": (Load(name="big", path="/files/big", connections=2), cpu_per_gb),
+    "m1": (Load(name="m1", path="/files/m1", connections=8), cpu_per_gb),
+}
+SWEEP = (1, 8, 64, 256)
+TOO_SLOW_FOR_RATE = {"seed"}
+"""It answers a tenth of the fixed rate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How long, how often, and who."""
+
+    seconds: int
+    rounds: int
+    subjects: list[str]
+
+    @property
+    def how(self) -> str:
+        """The first half of the line below a table."""
+        return f"{self.rounds} rounds of {self.seconds} s each, in turns; medians"
+
+
+def closed_loop(what: str, options: Options) -> str:
+    """One load, all subjects in turns."""
+    load, metric = LOADS[what]
+    with Lab() as lab:
+        proxies = _start_all(lab, options.subjects, origin.start_nginx(lab))
+        runs = _in_rounds(proxies, options, partial(wrk.measure, lab, load))
+    return f"{requests_table(what, runs, metric)}\n\n{options.how}"
+
+
+def sweep(options: Options) -> str:
+    """The small GET at several numbers of connections."""
+    found: dict[str, Runs] = {}
+    with Lab() as lab:
+        proxies = _start_all(lab, options.subjects, origin.start_nginx(lab))
+        for connections in SWEEP:
+            name = f"get, {connections} connection{'s' if connections > 1 else ''}"
+            load = Load(name=f"get-{connections}", connections=connections)
+            say(name)
+            found[name] = _in_rounds(proxies, options, partial(wrk.measure, lab, load))
+    return f"{sweep_table(found)}\n\n{options.how}"
+
+
+def rate(options: Options) -> str:
+    """The small GET at a fixed rate."""
+    subjects = [name for name in options.subjects if name not in TOO_SLOW_FOR_RATE]
+    with Lab() as lab:
+        proxies = _start_all(lab, subjects, origin.start_nginx(lab))
+        runs = _in_rounds(proxies, options, openloop.measure)
+    return f"{latency_table(runs)}\n\n{openloop.RATE:,} requests/s, open loop; {options.how}"
+
+
+def slow_and_idle(options: Options) -> str:
+    """Memory, one subject after the other; rounds would only repeat what the first left behind."""
+    found = {}
+    for name in options.subjects:
+        with Lab() as lab:
+            say(f"{name}: idle connections and slow transfers")
+            found[name] = memory.measure(start(lab, name, origin.start_slow(lab)))
+    return f"{memory.table(found)}\n\nOne fresh start of each"
+
+
+def _start_all(lab: Lab, subjects: list[str], backends: tuple[int, int]) -> list[Proxy]:
+    say(f"starting {', '.join(subjects)}")
+    return [start(lab, name, backends) for name in subjects]
+
+
+def _in_rounds(proxies: list[Proxy], options: Options, measure: Callable[[Proxy, int], Run]) -> dict[str, list[Run]]:
+    """Each subject once in each round, after one short turn each that does not count."""
+    runs: dict[str, list[Run]] = {proxy.name: [] for proxy in proxies}
+    for proxy in proxies:
+        measure(proxy, 1)
+    for number in range(options.rounds):
+        say(f"round {number + 1} of {options.rounds}")
+        for proxy in proxies:
+            runs[proxy.name].append(measure(proxy, options.seconds))
+    return runs
+
+
+MEASUREMENTS: dict[str, Callable[[Options], str]] = {
+    **{what: partial(closed_loop, what) for what in LOADS},
+    "sweep": sweep,
+    "rate": rate,
+    "memory": slow_and_idle,
+}
+
+
+def publish(what: str, table: str) -> Path:
+    """Print a table and keep it."""
+    machine = f"{platform.system()} {platform.release()}, {platform.machine()}; {versions()}"
+    text = f"## {what}\n\n{table}; {machine}; {datetime.now(UTC):%Y-%m-%d}.\n"
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+    path = KEPT / f"results-{what}.md"
+    path.write_text(text)
+    return path
+
+
+def parse_arguments() -> tuple[list[str], Options]:
+    """What to measure, and how."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("what", choices=[*MEASUREMENTS, "all"])
+    parser.add_argument("--seconds", type=int, default=3, help="of each run; default: 3")
+    parser.add_argument("--rounds", type=int, default=5, help="default: 5")
+    parser.add_argument("--subjects", default=",".join(SUBJECTS), help="default: %(default)s")
+    given = parser.parse_args()
+    subjects = given.subjects.split(",")
+    if unknown := set(subjects) - SUBJECTS.keys():
+        parser.error(f"no such subject: {', '.join(sorted(unknown))}")
+    whats = list(MEASUREMENTS) if given.what == "all" else [given.what]
+    return whats, Options(seconds=given.seconds, rounds=given.rounds, subjects=subjects)
+
+
+def main() -> int:
+    """Do it; the exit status is 0, or 1 when something could not be measured."""
+    whats, options = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        need({"wrk", "nginx", *options.subjects})
+        options = Options(seconds=options.seconds, rounds=options.rounds, subjects=available(options.subjects))
+        for what in whats:
+            say(f"kept in {publish(what, MEASUREMENTS[what](options))}")
+    except LabError as error:
+        say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

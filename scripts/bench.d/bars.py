@@ -1,0 +1,64 @@
+"""The figures that must hold, as the project promises them, and whether they did. Pure.
+
+A missed bar is said, not raised: on a busy machine one run proves little.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from figures import Metric, Run, cpu_per_gb, cpu_us, errors, p50, p99, ratio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bar:
+    """``subject`` may have at most ``limit`` times what ``against`` has; below ``aim`` we are where we want to be."""
+
+    load: str
+    subject: str = "sidebeat"
+    against: str
+    metric: Metric
+    limit: float
+    aim: float | None = None
+
+
+BARS = (
+    Bar(load="get", against="nginx", metric=cpu_us, limit=1.7, aim=1.45),
+    Bar(load="get", against="seed", metric=cpu_us, limit=1 / 110),
+    Bar(load="get", subject="sidebeat-asgi", against="nginx", metric=cpu_us, limit=2.8, aim=2.3),
+    Bar(load="get12", against="nginx", metric=cpu_us, limit=2.0, aim=1.65),
+    Bar(load="post", against="nginx", metric=cpu_us, limit=1.05, aim=0.9),
+    Bar(load="big", against="nginx", metric=cpu_per_gb, limit=0.45, aim=0.3),
+    Bar(load="big", against="haproxy", metric=cpu_per_gb, limit=0.7, aim=0.4),
+    Bar(load="get, 64 connections", against="seed", metric=cpu_us, limit=1 / 110),
+    Bar(load="get, 8 connections", against="seed", metric=cpu_us, limit=1 / 65),
+    Bar(load="get, 1 connection", against="seed", metric=cpu_us, limit=1 / 14),
+    Bar(load="rate", against="nginx", metric=p50, limit=1.3, aim=1.1),
+    Bar(load="rate", against="nginx", metric=p99, limit=2.0, aim=1.2),
+)
+
+IDLE_CONNECTION_KIB = 4.0
+SLOW_BODY_MIB = 4.0
+
+_NAMES: dict[Metric, str] = {cpu_us: "CPU per request", cpu_per_gb: "CPU per GB", p50: "p50", p99: "p99"}
+
+
+def judge(load: str, runs: Mapping[str, Sequence[Run]]) -> Iterator[str]:
+    """A line for each bar of this load whose two sides were measured."""
+    for bar in BARS:
+        if bar.load == load and bar.subject in runs and bar.against in runs:
+            ours, theirs = runs[bar.subject], runs[bar.against]
+            found = ratio(ours, theirs, bar.metric)
+            aim = f", aim {times(bar.aim)}" if bar.aim else ""
+            what = f"{load}: {bar.subject}, {_NAMES[bar.metric]} against {bar.against}"
+            said = "void, there were errors" if errors(ours) + errors(theirs) else verdict(found, bar.limit)
+            yield f"- {what}: {times(found)} (bar {times(bar.limit)}{aim}): {said}"
+
+
+def verdict(found: float, limit: float) -> str:
+    """In a word."""
+    return "met" if found <= limit else "**missed**"
+
+
+def times(found: float) -> str:
+    """A ratio as people say it: 1.45x, and 120x less for 1/120."""
+    return f"{1 / found:.0f}x less" if 0 < found < 0.1 else f"{found:.2f}x"

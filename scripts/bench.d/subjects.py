@@ -1,0 +1,201 @@
+"""Who is measured: each proxy as its users start it, on one core, balancing over two backends.
+
+All of them keep connections to backends alive, say who the client is (X-Forwarded-For, -Proto) and write no access
+log. Those that can check health do so each second.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from textwrap import dedent
+
+from lab import Lab, Program, free_ports, say, serves
+from origin import same_user
+from tools import find, seed_python
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where a subject's files go, where it listens, and its two backends' ports."""
+
+    folder: Path
+    port: int
+    backends: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """How a subject is started. ``says``: what its log holds once all of it runs; None: it serves, that is enough."""
+
+    command: list[str]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    says: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """A subject that runs."""
+
+    name: str
+    program: Program
+    port: int
+
+
+def start(lab: Lab, name: str, backends: tuple[int, int]) -> Proxy:
+    """Start a subject on its core and wait until it serves.
+
+    Raises:
+        LabError: it does not start.
+    """
+    folder = lab.folder / name
+    folder.mkdir()
+    site = Site(folder=folder, port=free_ports(1)[0], backends=backends)
+    how = SUBJECTS[name](site)
+    program = lab.start(name, how.command, core=lab.proxy_core, environ=how.environ)
+    program.wait_until(lambda: serves(site.port) and (how.says or "") in program.log.read_text(errors="replace"))
+    return Proxy(name=name, program=program, port=site.port)
+
+
+def available(wanted: list[str]) -> list[str]:
+    """Those of the wanted that can be started here; stderr tells who cannot."""
+    if "caddy" in wanted and find("caddy") is None:
+        say("caddy is not installed, so it is not measured")
+        return [name for name in wanted if name != "caddy"]
+    return wanted
+
+
+def _sidebeat(site: Site, *, app: str | None = None) -> Start:
+    """All of it, with its private store; one worker, since there is one core. With an app in front: the ASGI lane."""
+    admin, console = free_ports(2)
+    urls = ", ".join(f'"http://127.0.0.1:{port}"' for port in site.backends)
+    config = site.folder / "sidebeat.toml"
+    config.write_text(
+        dedent(f"""
+            [store]
+            namespace = "{site.folder.name}"
+            [listen]
+            bind = "127.0.0.1:{site.port}"
+            admin = "127.0.0.1:{admin}"
+            console = "127.0.0.1:{console}"
+            workers = 1
+            {f'app = "{app}"' if app else ""}
+            [pools.bench]
+            backends = [{urls}]
+        """)
+    )
+    environ = {"XDG_RUNTIME_DIR": str(site.folder), "PYTHONPATH": str(HERE) if app else ""}
+    command = [sys.executable, "-P", "-m", "sidecar", "up", "-c", str(config)]
+    return Start(command=command, environ=environ, says="\nready ")
+
+
+def _nginx(site: Site, *, buffering: str) -> Start:
+    conf = site.folder / "nginx.conf"
+    folder, (first, second) = site.folder, site.backends
+    conf.write_text(
+        dedent(f"""
+            {same_user()}worker_processes 1;
+            daemon off;
+            pid {folder}/pid;
+            error_log {folder}/error.log error;
+            events {{ worker_connections 16384; }}
+            http {{
+                access_log off;
+                keepalive_requests 1000000000;
+                client_max_body_size 0;
+                client_body_temp_path {folder}/body;
+                proxy_temp_path {folder}/proxy;
+                upstream backends {{
+                    server 127.0.0.1:{first};
+                    server 127.0.0.1:{second};
+                    keepalive 256;
+                    keepalive_requests 1000000000;
+                }}
+                server {{
+                    listen 127.0.0.1:{site.port} backlog=4096;
+                    location / {{
+                        proxy_pass http://backends;
+                        proxy_http_version 1.1;
+                        proxy_set_header Connection "";
+                        proxy_set_header Host $http_host;
+                        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+                        proxy_set_header X-Forwarded-Proto $scheme;
+                        proxy_buffering {buffering};
+                        proxy_request_buffering {buffering};
+                    }}
+                }}
+            }}
+        """)
+    )
+    return Start(command=[str(find("nginx")), "-p", str(folder), "-c", str(conf)])
+
+
+def _haproxy(site: Site) -> Start:
+    conf = site.folder / "haproxy.cfg"
+    conf.write_text(
+        dedent(f"""
+            global
+                nbthread 1
+                maxconn 8000
+            defaults
+                mode http
+                timeout connect 1s
+                timeout client 300s
+                timeout server 300s
+                option forwardfor
+                http-reuse always
+            frontend public
+                bind 127.0.0.1:{site.port} backlog 4096
+                http-request set-header X-Forwarded-Proto http
+                default_backend bench
+            backend bench
+                balance leastconn
+                option httpchk GET /
+                server a 127.0.0.1:{site.backends[0]} check inter 1s
+                server b 127.0.0.1:{site.backends[1]} check inter 1s
+        """)
+    )
+    return Start(command=[str(find("haproxy")), "-db", "-f", str(conf)])
+
+
+def _caddy(site: Site) -> Start:
+    conf = site.folder / "Caddyfile"
+    conf.write_text(
+        dedent(f"""
+            {{
+                admin off
+                auto_https off
+            }}
+            http://127.0.0.1:{site.port} {{
+                bind 127.0.0.1
+                reverse_proxy 127.0.0.1:{site.backends[0]} 127.0.0.1:{site.backends[1]} {{
+                    lb_policy least_conn
+                    health_uri /
+                    health_interval 1s
+                }}
+            }}
+        """)
+    )
+    environ = {"HOME": str(site.folder), "XDG_DATA_HOME": str(site.folder), "XDG_CONFIG_HOME": str(site.folder)}
+    return Start(command=[str(find("caddy")), "run", "--config", str(conf), "--adapter", "caddyfile"], environ=environ)
+
+
+def _seed(site: Site) -> Start:
+    """As its page shows it, under the server that its page names; keep-alive as long as everybody's."""
+    command = [str(seed_python()), "-m", "uvicorn", "seed_app:app", "--app-dir", str(HERE)]
+    options = ["--port", str(site.port), "--no-access-log", "--timeout-keep-alive", "75", "--log-level", "warning"]
+    backends = " ".join(f"http://127.0.0.1:{port}" for port in site.backends)
+    return Start(command=[*command, *options], environ={"BACKENDS": backends, "PYTHONPATH": ""})
+
+
+SUBJECTS: dict[str, Callable[[Site], Start]] = {
+    "sidebeat": _sidebeat,
+    "sidebeat-asgi": lambda site: _sidebeat(site, app="front_app:app"),
+    "nginx": lambda site: _nginx(site, buffering="off"),
+    "nginx-buffered": lambda site: _nginx(site, buffering="on"),
+    "haproxy": _haproxy,
+    "caddy": _caddy,
+    "seed": _seed,
+}
