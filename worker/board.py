@@ -265,6 +265,12 @@ class Writer:
         self._words[cell + _FAILURES] += 1
         self._sample(row, cell, max(elapsed_s, FAILURE_S), now)
 
+    def forget(self, row: int) -> None:
+        """Drop what this worker knows of a backend's latency: it came back, and its failures are of another life."""
+        cell = self._counters[row]
+        self._reals[cell + _SUM] = 0.0
+        self._reals[cell + _WEIGHT] = 0.0
+
     def retry(self, row: int) -> None:
         """An attempt at this backend is followed by another one."""
         self._words[self._counters[row] + _RETRIES] += 1

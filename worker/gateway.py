@@ -25,9 +25,12 @@ Send = Callable[[Message], Awaitable[None]]
 
 PATIENCE_S = 0.02
 """How long a request runs before its client's leaving is watched for: a task for each would cost more than it does."""
+MAX_PEERS = 1_024
 HIGH_WATER = 65_536
 """Bytes queued for a client before its backend has to wait; uvicorn's own mark."""
 
+_BODILESS = frozenset({204, 304})
+"""uvicorn takes a Content-Length beside these for a promise of that many bytes, and fails."""
 _FIELD = re.compile(rb"\r\n([^:]++):[ \t]*+([^\r]*+)")
 
 
@@ -37,18 +40,32 @@ class Gateway:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._waiting: set[AsgiSide] = set()
+        self._peers: dict[tuple[str, int, str], Peer] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request."""
         if scope["type"] != "http":
             raise ValueError(f"the gateway forwards http, not {scope['type']}")
-        side = AsgiSide(self._service, scope, receive, send)
+        side = AsgiSide(self._service, self._peer(scope), scope, receive, send)
         self._watch_later(side)
         try:
             await side.run()
         finally:
             self._waiting.discard(side)
+
+    def _peer(self, scope: Scope) -> Peer:
+        """Who sent it. Kept, since the same few clients and proxies send most requests."""
+        client, server = scope.get("client"), scope.get("server")
+        who = (client[0] if client else "", (server[1] or 0) if server else 0, scope.get("scheme", "http"))
+        peer = self._peers.get(who)
+        if peer is None:
+            if len(self._peers) >= MAX_PEERS:
+                self._peers.clear()
+            address, port, scheme = who
+            trusted = is_trusted(address, self._service.listen.trusted_proxies)
+            peer = self._peers[who] = Peer(address=address, port=port, scheme=scheme, trusted=trusted)
+        return peer
 
     def _watch_later(self, side: "AsgiSide") -> None:
         """Have a request watched if it is still under way in a moment; one timer serves all of them."""
@@ -66,16 +83,16 @@ class Gateway:
 class AsgiSide:
     """The client's side of one exchange, behind ``receive`` and ``send``."""
 
-    def __init__(self, service: Service, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, service: Service, peer: Peer, scope: Scope, receive: Receive, send: Send) -> None:
         self._service = service
+        self._peer = peer
         self._scope = scope
         self._receive = receive
         self._send = send
         self._events: deque[Message] = deque()
         self._queued = 0
         self._news: asyncio.Future[None] | None = None
-        self._may_upload = asyncio.Event()
-        self._may_upload.set()
+        self._upload_gate: asyncio.Event | None = None
         self._exchange: Exchange | None = None
         self._reader: asyncio.Task[None] | None = None
         self._over = False
@@ -87,7 +104,7 @@ class AsgiSide:
         try:
             try:
                 self._head, first = await self._read_head()
-                self._exchange = exchange = exchange_for(self._service, self._head, peer=self._peer(), downstream=self)
+                self._exchange = exchange = exchange_for(self._service, self._head, peer=self._peer, downstream=self)
             except Refused as refused:
                 self._refuse(refused.failure, b"")
                 first = None
@@ -115,8 +132,7 @@ class AsgiSide:
         version = scope["http_version"]
         fields = b"".join([b"\r\n%b: %b" % pair for pair in scope["headers"] if pair[0] != b"upgrade"])
         first = None
-        framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
-        if not framed and version not in ("1.0", "1.1"):
+        if version not in ("1.0", "1.1") and not _is_framed(scope):
             first = await self._receive()  # HTTP/2 and later need not say whether a body follows
             if first.get("body") or first.get("more_body"):
                 fields += b"\r\ntransfer-encoding: chunked"
@@ -128,16 +144,6 @@ class AsgiSide:
         if head.length and first is None:
             first = await self._receive()
         return head, first if head.length else None
-
-    def _peer(self) -> Peer:
-        client, server = self._scope.get("client"), self._scope.get("server")
-        address = client[0] if client else ""
-        return Peer(
-            address=address,
-            port=(server[1] or 0) if server else 0,
-            scheme=self._scope.get("scheme", "http"),
-            trusted=is_trusted(address, self._service.listen.trusted_proxies),
-        )
 
     def _feed(self, message: Message) -> None:
         """Give one part of the body to the exchange; the rest is read by a task of its own."""
@@ -160,7 +166,8 @@ class AsgiSide:
     async def _read(self) -> None:
         """Read the body, then wait for the end."""
         while not self._over:
-            await self._may_upload.wait()
+            if self._upload_gate is not None:
+                await self._upload_gate.wait()
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 self._leave()
@@ -201,7 +208,8 @@ class AsgiSide:
     def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
         """See ``Downstream``; the server does the framing."""
         service = self._service
-        fields = response_fields(head, service.via, service.date, framing=b"" if head.length < 0 else None)
+        unframed = head.length < 0 or head.status in _BODILESS
+        fields = response_fields(head, service.via, service.date, framing=b"" if unframed else None)
         start = {
             "type": "http.response.start",
             "status": head.status,
@@ -260,9 +268,14 @@ class AsgiSide:
     def hold_upload(self, *, hold: bool) -> None:
         """See ``Downstream``."""
         if hold:
-            self._may_upload.clear()
-        else:
-            self._may_upload.set()
+            self._upload_gate = asyncio.Event()
+        elif self._upload_gate is not None:
+            self._upload_gate.set()
+            self._upload_gate = None
+
+
+def _is_framed(scope: Scope) -> bool:
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
 
 
 def _pairs(fields: bytes) -> list[tuple[bytes, bytes]]:

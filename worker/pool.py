@@ -71,7 +71,13 @@ class Pool:
 
     def reselect(self, now: float) -> None:
         """Work out anew who is eligible: knowledge has changed, or time alone changed what it says."""
+        before = {candidate.row for candidate in self.selection.candidates}
         self.selection = candidates(self._members, self._rows, self.knowledge, now)
+        if before:
+            # Else one that returns is shunned for as long as its failures take to fade: 10 to 20 s (measured).
+            for candidate in self.selection.candidates:
+                if candidate.row not in before:
+                    self.writer.forget(candidate.row)
         self._policy.use(self.selection.candidates, now)
 
     def pick(self, tried: Collection[int], now: float) -> Candidate | None:

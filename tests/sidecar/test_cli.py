@@ -106,8 +106,8 @@ def test_wrong_use_is_one_line_that_names_it(capsys: Captured, arguments: list[s
         (["--bind", "8000"], "listen.bind: '8000' is not HOST:PORT, [IPV6]:PORT or unix:PATH (from --bind)"),
         (["--admin", "127.0.0.1:8000"], "listen: admin and bind are both 127.0.0.1:8000"),
         (["--redis", "localhost:6379"], "store.url: needs redis://, rediss:// or unix:// in front (from --redis)"),
-        (["--redis", "redis://h:99999"], "store.url: port out of range 0-65535"),
-        (["--redis", "redis://h:x"], "store.url: port could not be cast to integer value as 'x'"),
+        (["--redis", "redis://h:99999"], "store.url: port out of range 0-65535 (from --redis)"),
+        (["--redis", "redis://h:x"], "store.url: port could not be cast to integer value as 'x' (from --redis)"),
     ],
 )  # fmt: skip
 def test_a_value_that_is_no_good_is_said_with_key_and_flag(capsys: Captured, arguments: list[str], line: str):

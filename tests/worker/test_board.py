@@ -354,3 +354,11 @@ def test_totals_never_fall_while_workers_die_and_are_replaced(board: Board):
         assert watcher.wait() == 0
     assert board.tally(0).requests == deaths * each
     assert board.in_flight(0) == 0
+
+
+def test_a_backend_that_came_back_starts_without_the_history_of_its_failures(board: Board):
+    writer = board.writer(board.claim())
+    writer.fail(0, 0.001, 10.0)
+    writer.forget(0)
+    assert board.latency(0, 10.0) == (0.0, 0.0)
+    assert board.tally(0).failures == 1

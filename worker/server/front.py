@@ -15,11 +15,13 @@ from functools import reduce
 from typing import Any, cast
 
 import uvicorn
+from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from sidecar.contract.config import ConfigError, Listen
 from worker.gateway import Gateway, Receive, Scope, Send
+from worker.server.held import HeldTransport
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 OURS = ("sidecar", "worker")
@@ -48,6 +50,14 @@ def load_app(name: str) -> App:
     if not callable(app):
         raise ConfigError([f"listen.app: {path!r} in {module.__file__} is not an ASGI app"])
     return cast("App", app)
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's own, writing a head and its body at once."""
+
+    @override
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(cast("asyncio.Transport", HeldTransport(transport, self.loop)))
 
 
 class Front:
@@ -88,7 +98,7 @@ class Front:
 
     def protocol(self) -> asyncio.Protocol:
         """For a new connection."""
-        return HttpToolsProtocol(self._config, self._state, self._lifespan.state)
+        return _Protocol(self._config, self._state, self._lifespan.state)
 
     def drain(self) -> None:
         """Close what is idle; the rest ends with its response."""

@@ -1,0 +1,201 @@
+"""A worker's whole runtime served inside the test, on a port of its own, in each of its lanes.
+
+    lane = await start_lane(backend.url, timeouts={"response_headers_s": 0.3}, listen={"max_body_bytes": 10})
+    response = await fetch(lane.port)
+
+There is no store: the worker routes on its config. A lane that ends looks whether anything is left of its exchanges.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pytest
+import uvicorn
+from typing_extensions import override
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from backend import Backend
+from sidecar.contract.config import parse
+from sidecar.contract.model import Tally
+from waiting import eventually
+from wire import Headers
+from worker.board import board_for
+from worker.gateway import Gateway
+from worker.runtime import Runtime
+
+POOL_SECTIONS = frozenset({"timeouts", "retry", "balancing", "tls"})
+
+PATIENT = {"connect_s": 5.0, "response_headers_s": 20.0, "idle_s": 20.0}
+"""Deadlines that no test reaches by accident; those about a deadline set their own."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Lane:
+    """A runtime that serves. ``lacks`` is what this lane cannot do, whatever the runtime does."""
+
+    port: int
+    runtime: Runtime
+    lacks: frozenset[str] = frozenset()
+
+    @property
+    def in_flight(self) -> int:
+        """Attempts under way, as the board has them."""
+        return sum(self.runtime.board.in_flight(row) for row in self.runtime.rows.values())
+
+    @property
+    def upstream_connections(self) -> int:
+        """Connections to backends, at rest or at work."""
+        return sum(len(upstream.open) for pool in self.runtime.pools.values() for upstream in pool.upstreams.values())
+
+    def counted(self, backend: Backend | int) -> Tally:
+        """What the board has counted of a backend, which may be given by its port."""
+        port = backend if isinstance(backend, int) else backend.port
+        return self.runtime.board.tally(self.runtime.rows["api", f"127.0.0.1:{port}"])
+
+    def told(self, headers: Headers) -> Headers:
+        """Header pairs as they come out of this lane: an ASGI server turns names to lower case."""
+        return [(name.lower(), value) for name, value in headers] if "case" in self.lacks else headers
+
+    def needs(self, *abilities: str) -> None:
+        """Skip the test where this lane cannot do that by its nature."""
+        if missing := self.lacks.intersection(abilities):
+            pytest.skip(f"not in this lane: {', '.join(sorted(missing))}")
+
+    async def quiet(self) -> None:
+        """Wait until nothing is under way."""
+        await eventually(lambda: not self.runtime.active and not self.in_flight, what=self._under_way)
+
+    def _under_way(self) -> str:
+        return f"{len(self.runtime.active)} exchanges left, {self.in_flight} in flight on the board"
+
+
+Serve = Callable[[Runtime], AbstractAsyncContextManager[int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneKind:
+    """How a lane is served: ``serve`` gives the port."""
+
+    serve: Serve
+    lacks: frozenset[str] = field(default=frozenset())
+
+
+@asynccontextmanager
+async def serve_direct(runtime: Runtime) -> AsyncIterator[int]:
+    """The runtime's own protocol on a socket, as ``worker.server`` does it."""
+    factory = partial(runtime.client_protocol, config=None, server_state=ServerState(), app_state={})
+    server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def serve_asgi(runtime: Runtime) -> AsyncIterator[int]:
+    """The gateway as an ASGI app under a plain uvicorn, as ``worker.server.front`` does it for a user's own app."""
+    config = uvicorn.Config(
+        Gateway(runtime),
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        access_log=False,
+        log_config=None,
+    )
+    config.load()
+    state = ServerState()
+    factory = partial(HttpToolsProtocol, config, state, {})
+    server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        for connection in list(state.connections):
+            connection.transport.abort()
+        for task in list(state.tasks):
+            task.cancel()
+
+
+STOCK_UVICORN = frozenset(
+    {
+        "1.0",  # it sends chunks to who does not know them
+        "absolute-form",  # the authority is lost
+        "case",
+        "client",  # it is not our code that holds the client's connection
+        "connect",
+        "empty query",
+        "interim",
+        "methods",  # only those that it knows
+        "reason",
+        "trailers",
+        "upgrade",
+    }
+)
+
+LANES: dict[str, LaneKind] = {
+    "direct": LaneKind(serve=serve_direct),
+    "asgi": LaneKind(serve=serve_asgi, lacks=STOCK_UVICORN),
+}
+"""Every case runs through each of these."""
+
+
+@asynccontextmanager
+async def serving(kind: LaneKind, content: dict[str, Any]) -> AsyncIterator[Lane]:
+    """A lane with this config, until the block ends."""
+    config = parse({"store": {"url": "unix:///nowhere/store.sock"}, **content}, {})
+    board = board_for(config)
+    runtime = Runtime(config, board, board.claim(), "lane", {})
+    async with asyncio.TaskGroup() as tasks:
+        background = tasks.create_task(runtime.run())
+        async with kind.serve(runtime) as port:
+            try:
+                lane = Lane(port=port, runtime=runtime, lacks=kind.lacks)
+                yield lane
+                await lane.quiet()
+            finally:
+                await runtime.aclose()
+                background.cancel()
+
+
+def config_of(*backends: str | dict[str, Any], **sections: Any) -> dict[str, Any]:
+    """A config with one pool, ``api``; sections of the pool and of the file may stand side by side."""
+    pool = {name: value for name, value in sections.items() if name in POOL_SECTIONS}
+    rest = {name: value for name, value in sections.items() if name not in POOL_SECTIONS}
+    pool["timeouts"] = {**PATIENT, **pool.get("timeouts", {})}
+    pool.setdefault("balancing", {"policy": "round_robin"})
+    return {"pools": {"api": {"backends": list(backends), **pool}}, **rest}
+
+
+async def settled(amount: Callable[[], int]) -> int:
+    """What it comes to when it has not changed for a moment."""
+    known, same = -1, 0
+    while same < 4:
+        await asyncio.sleep(0.1)
+        same = same + 1 if amount() == known else 0
+        known = amount()
+    return known
+
+
+StartLane = Callable[..., Awaitable[Lane]]
+
+
+class LoopComplaints(logging.Handler):
+    """What the event loop has logged: a write to a closed transport, an exception nobody took."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
