@@ -6,7 +6,7 @@ byte, in its order and case.
 
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from worker.http1 import RequestHead, ResponseHead, Special, connection_tokens
 
@@ -20,25 +20,26 @@ def _lines_of(names: bytes) -> re.Pattern[bytes]:
     return re.compile(rb"\r\n(?i:" + names + rb"):[^\r]*+")
 
 
-_FROM_TRUSTED = _lines_of(_HOP_BY_HOP + rb"|x-forwarded-for|forwarded")
-_FROM_CLIENT = _lines_of(_HOP_BY_HOP + rb"|x-forwarded-(?:for|proto|host|port)|forwarded|x-real-ip")
+# CGI and WSGI read underscores and hyphens as the same name: nobody honest writes these with one.
+_DISGUISED = rb"|x(?:_forwarded[-_]|-forwarded_)(?:for|proto|host|port)|x(?:_real[-_]|-real_)ip"
+_FROM_TRUSTED = _lines_of(_HOP_BY_HOP + _DISGUISED + rb"|x-forwarded-for|forwarded")
+_FROM_CLIENT = _lines_of(_HOP_BY_HOP + _DISGUISED + rb"|x-forwarded-(?:for|proto|host|port)|forwarded|x-real-ip")
 _FROM_BACKEND = _lines_of(_HOP_BY_HOP + rb"|x-health-(?:state|weight)")
 _HOST = _lines_of(rb"host")
 _FRAMING = _lines_of(rb"content-length|transfer-encoding")
+_MAX_FORWARDS = _lines_of(rb"max-forwards")
 
-_PASSING = frozenset(
-    {b"host", b"content-length", b"transfer-encoding", b"date", b"idempotency-key", b"via", b"expect", b"max-forwards"}
-)
+_PASSING = frozenset({b"host", b"content-length", b"transfer-encoding", b"date", b"idempotency-key", b"via", b"expect"})
 """Steering fields that are forwarded; a head with no others is forwarded as the bytes it came in."""
 
 _PASSING_OR_CONNECTION = _PASSING | {b"connection"}
 _PLAIN_OPTIONS = frozenset({b"keep-alive", b"close"})
 
 _BEYOND_CONNECTION = frozenset(
-    {b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"set-cookie", b"forwarded", b"via",
-     b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-port"}
-)  # fmt: skip
-"""What a Connection option may not take away: naming these is an attack on the backend's trust, not a wish."""
+    {b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"set-cookie", b"forwarded", b"via"}
+)
+"""What a Connection option may not take away, with all of X-Forwarded-*: naming these is an attack on the backend's
+trust, not a wish."""
 _NOT_NAMES = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b""})
 """Connection options that name no field, or one that is taken off anyway."""
 
@@ -53,22 +54,19 @@ class Peer:
         trusted: whether we believe what it says about those before it.
     """
 
-    __slots__ = ("address", "forwarded", "port", "scheme", "trusted")
+    __slots__ = ("address", "forwarded", "port_line", "scheme", "trusted")
 
     def __init__(self, *, address: str, port: int, trusted: bool, scheme: str = "http") -> None:
+        if "." in address:
+            address = address.removeprefix("::ffff:")  # an IPv4 client of a socket that takes both
         self.address = (address or "unix").encode()
-        self.port = b"%d" % port
+        self.port_line = b"\r\nX-Forwarded-Port: %d" % port if port else b""
         self.scheme = scheme.encode()
         self.trusted = trusted
         self.forwarded = (
-            b"\r\nX-Forwarded-For: "
-            + self.address
-            + b"\r\nX-Forwarded-Proto: "
-            + self.scheme
-            + b"\r\nX-Forwarded-Port: "
-            + self.port
+            b"\r\nX-Forwarded-For: " + self.address + b"\r\nX-Forwarded-Proto: " + self.scheme + self.port_line
             + b"\r\nX-Forwarded-Host: "
-        )
+        )  # fmt: skip
 
 
 def is_trusted(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
@@ -77,6 +75,7 @@ def is_trusted(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> b
         ip = ip_address(address)
     except ValueError:
         return False
+    ip = (ip.ipv4_mapped if isinstance(ip, IPv6Address) else None) or ip
     return any(ip.version == network.version and ip in network for network in networks)
 
 
@@ -93,6 +92,8 @@ def request_fields(head: RequestHead, peer: Peer, via: bytes, *, host: bytes | N
         fields = _end_to_end(fields, special, _FROM_TRUSTED if peer.trusted else _FROM_CLIENT)
         if b"upgrade" in special or b"te" in special:
             fields += _kept_options(head)
+        if b"max-forwards" in special and (hops := _hops(head)):
+            fields = _MAX_FORWARDS.sub(b"\r\nMax-Forwards: %d" % (hops - 1), fields)
     if host is not None:
         fields = b"\r\nHost: " + host + _HOST.sub(b"", fields)
     said = _relayed_forwarding(head, peer) if peer.trusted else peer.forwarded + head.host
@@ -113,15 +114,18 @@ def _end_to_end(fields: bytes, special: Special, hop_by_hop: re.Pattern[bytes]) 
 
 def _without_named(fields: bytes, options: bytes) -> bytes:
     """Without the fields that Connection names (RFC 9110 §7.6.1)."""
-    names = [name for name in connection_tokens(options) if name not in _NOT_NAMES and name not in _BEYOND_CONNECTION]
-    return _lines_of(b"|".join(map(re.escape, names))).sub(b"", fields) if names else fields
+    names = set(connection_tokens(options)) - _NOT_NAMES - _BEYOND_CONNECTION
+    if not names:
+        return fields
+    lines = [(line.partition(b":")[0].lower(), line) for line in fields.split(b"\r\n")]
+    return b"\r\n".join([line for name, line in lines if name not in names or name.startswith(b"x-forwarded-")])
 
 
 def _kept_options(head: RequestHead) -> bytes:
     """The two hop-by-hop wishes that we pass on in our own name: an upgrade, and that trailers are welcome."""
     if upgrade := upgrade_of(head):
         return b"\r\nConnection: Upgrade\r\nUpgrade: " + upgrade
-    if b"trailers" in head.special.get(b"te", b"").lower():
+    if b"trailers" in connection_tokens(head.special.get(b"te", b"")):
         return b"\r\nConnection: TE\r\nTE: trailers"
     return b""
 
@@ -130,13 +134,14 @@ def upgrade_of(head: RequestHead) -> bytes:
     """The protocols this request asks to switch to, empty for none (RFC 9110 §7.8).
 
     Upgrade counts only in HTTP/1.1 and where Connection names it. A request with a body is not switched: its bytes
-    and the new protocol's would meet.
+    and the new protocol's would meet. Nor is one to h2c: requests inside it would pass our rules by.
     """
     if b"upgrade" not in head.special or head.version == 0 or head.length:
         return b""
     if b"upgrade" not in connection_tokens(head.special.get(b"connection", b"")):
         return b""
-    return head.special[b"upgrade"]
+    wishes = [wish.strip() for wish in head.special[b"upgrade"].split(b",")]
+    return b", ".join([wish for wish in wishes if wish and wish.lower() != b"h2c"])
 
 
 def _relayed_forwarding(head: RequestHead, peer: Peer) -> bytes:
@@ -147,7 +152,7 @@ def _relayed_forwarding(head: RequestHead, peer: Peer) -> bytes:
     if b"x-forwarded-proto" not in special:
         said += b"\r\nX-Forwarded-Proto: " + peer.scheme
     if b"x-forwarded-port" not in special:
-        said += b"\r\nX-Forwarded-Port: " + peer.port
+        said += peer.port_line
     if b"x-forwarded-host" not in special:
         said += b"\r\nX-Forwarded-Host: " + head.host
     if b"forwarded" in special:
@@ -170,6 +175,8 @@ def response_fields(head: ResponseHead, via: bytes, date: bytes, *, framing: byt
         fields = _end_to_end(fields, special, _FROM_BACKEND)
     if framing is not None:
         fields = _FRAMING.sub(b"", fields) + framing
+    elif b"transfer-encoding" in special and not head.length:
+        fields = _FRAMING.sub(b"", fields)  # there is no body; 1xx, 204 and old clients must not see it (RFC 9112 §6.1)
     if b"date" not in special and head.status >= 200:
         fields += b"\r\nDate: " + date
     return b"%b\r\nVia: 1.%d %b" % (fields, head.version, via)
@@ -177,4 +184,15 @@ def response_fields(head: ResponseHead, via: bytes, date: bytes, *, framing: byt
 
 def loops(head: RequestHead, via: bytes) -> bool:
     """Whether this request has been through us before: our pseudonym stands in its Via already."""
-    return via in head.special.get(b"via", b"")
+    return via in head.special.get(b"via", b"").replace(b",", b" ").split()
+
+
+def _hops(head: RequestHead) -> int | None:
+    """How often an OPTIONS request may still be forwarded, None for any number (RFC 9110 §7.6.2)."""
+    said = head.special.get(b"max-forwards", b"")
+    return int(said) if head.method == b"OPTIONS" and len(said) < 10 and said.isdigit() else None
+
+
+def is_last_hop(head: RequestHead) -> bool:
+    """Whether this request may not be forwarded at all, so that we have to answer it (RFC 9110 §7.6.2)."""
+    return _hops(head) == 0

@@ -19,18 +19,20 @@ _RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)((?: [\t\x20-\x7e\x80-\xff]*
 _STEERING = (
     rb"host|connection|content-length|transfer-encoding|te|upgrade|expect|via|forwarded|keep-alive|max-forwards"
     rb"|proxy-connection|proxy-authorization|proxy-authenticate|http2-settings|idempotency-key|date"
-    rb"|x-forwarded-(?:for|proto|host|port)|x-real-ip|x-sidebeat-[^:]*+|x-health-(?:state|weight)"
+    rb"|x[-_]forwarded[-_](?:for|proto|host|port)|x[-_]real[-_]ip|x-sidebeat-[^:]*+|x-health-(?:state|weight)"
 )
 _SPECIAL = re.compile(rb"\r\n(?=[chtuevfkmpxidCHTUEVFKMPXID])((?i:" + _STEERING + rb")): *+([^\r]*+)")
-_AUTHORITY = re.compile(rb"[0-9A-Za-z._~!$&'()*+;=%\[\]:-]*+")
+_IN_AUTHORITY = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._~!$&'()*+;=%[]:"
 _DIGITS = re.compile(rb"\d{1,18}")
 
 _BODILESS = frozenset({204, 304})
-_SMALL = 4_096
-"""Up to here an incomplete head is read at each arrival; beyond, only when its end is there: reading 64 KiB that come
-a byte at a time took a minute of a worker's time (measured)."""
+_EAGER = 4_096
+"""So far into an incomplete head we look for what is wrong with it: looking at all of 64 KiB at each of its bytes took
+a minute of a worker's time (measured)."""
 MAX_RESPONSE_FIELDS = 100
 """Envoy's limit, both ways."""
+_MANY = 4 * MAX_RESPONSE_FIELDS
+"""A head of no more bytes cannot have more fields."""
 
 UNKNOWN_LENGTH = -1
 CHUNKED = -2
@@ -112,14 +114,14 @@ def read_request(data: bytes, max_bytes: int, max_fields: int) -> RequestHead | 
         Refused: it breaks the grammar, the framing rules of RFC 9112 §6 or a limit; nothing more can be read from
             this connection, since nobody knows where the next request begins.
     """
-    match = _REQUEST.match(data) if len(data) <= _SMALL or b"\r\n\r\n" in data else None
+    match = _REQUEST.match(data) if len(data) <= _EAGER or b"\r\n\r\n" in data else None
     if match is None:
         _refuse_request(data, max_bytes)
         return None
     size = match.end()
     method, target, minor, fields = match.groups()
     if size > max_bytes or fields.count(b"\r\n") > max_fields:
-        raise _too_large(data, max_bytes, max_fields)
+        raise _too_large(data, max_bytes)
     special = read_special(fields)
     version = 1 if minor == b"1" else 0
     length = _request_length(special, version) if len(special) > 1 or not version else 0  # HTTP/1.1 has a Host
@@ -128,7 +130,7 @@ def read_request(data: bytes, max_bytes: int, max_fields: int) -> RequestHead | 
 
 def _refuse_request(data: bytes, max_bytes: int) -> None:
     """Refuse what can never become a request; return when it may still be one."""
-    if data.find(b"\r\n\r\n", 2) >= 0 or _has_bare_line_end(data):
+    if data.find(b"\r\n\r\n", 2) >= 0 or _has_bare_line_end(data[:_EAGER]):
         raise Refused(Failure.BAD_REQUEST, "malformed head")
     if not _REQUEST_BEGUN.match(data):
         raise Refused(Failure.BAD_REQUEST, "not HTTP")
@@ -136,12 +138,11 @@ def _refuse_request(data: bytes, max_bytes: int) -> None:
         raise _too_large(data, max_bytes)
 
 
-def _too_large(data: bytes, max_bytes: int, max_fields: int | None = None) -> Refused:
+def _too_large(data: bytes, max_bytes: int) -> Refused:
     """What is over a limit: the request line alone (RFC 9110 §15.5.15), or the head as a whole (RFC 6585 §5)."""
-    if not 0 <= data.find(b"\r\n", 2) <= max_bytes:
-        return Refused(Failure.TARGET_TOO_LONG, f"request line over {max_bytes} bytes")
-    fields = f" or {max_fields} fields" if max_fields else ""
-    return Refused(Failure.HEADERS_TOO_LARGE, f"over {max_bytes} bytes{fields}")
+    if 0 <= data.find(b"\r\n", 2) <= max_bytes:
+        return Refused(Failure.HEADERS_TOO_LARGE, "too many bytes or fields")
+    return Refused(Failure.TARGET_TOO_LONG, f"request line over {max_bytes} bytes")
 
 
 def _has_bare_line_end(data: bytes) -> bool:
@@ -167,7 +168,7 @@ def _host(special: Special, version: int) -> bytes:
         if version == 1:
             raise Refused(Failure.BAD_REQUEST, "no Host")
         return b""
-    if not _AUTHORITY.fullmatch(host):
+    if host.translate(None, _IN_AUTHORITY):  # half the time of a pattern
         raise Refused(Failure.BAD_REQUEST, "bad Host")
     return host
 
@@ -204,16 +205,16 @@ def read_response(data: bytes, max_bytes: int, *, to_head: bool) -> ResponseHead
     Raises:
         Refused: with ``BAD_RESPONSE``; the connection must be dropped.
     """
-    match = _RESPONSE.match(data) if len(data) <= _SMALL or b"\r\n\r\n" in data else None
+    match = _RESPONSE.match(data) if len(data) <= _EAGER or b"\r\n\r\n" in data else None
     if match is None:
-        if b"\r\n\r\n" in data or len(data) > max_bytes or _has_bare_line_end(data):
+        if len(data) > max_bytes or b"\r\n\r\n" in data or _has_bare_line_end(data[:_EAGER]):
             raise Refused(Failure.BAD_RESPONSE, "malformed head")
         if not b"HTTP/1.".startswith(data[:7]):
             raise Refused(Failure.BAD_RESPONSE, "not HTTP")
         return None
     minor, digits, reason, fields = match.groups()
     size = match.end()
-    if size > max_bytes or fields.count(b"\r\n") > MAX_RESPONSE_FIELDS:
+    if size > max_bytes or (size > _MANY and fields.count(b"\r\n") > MAX_RESPONSE_FIELDS):
         raise Refused(Failure.BAD_RESPONSE, f"over {max_bytes} bytes or {MAX_RESPONSE_FIELDS} fields")
     status = int(digits)
     special = read_special(fields)
@@ -243,7 +244,7 @@ def connection_tokens(value: bytes) -> list[bytes]:
 class ChunkedDecoder:
     """Takes a chunked body apart (RFC 9112 §7.1): payload out, extensions dropped, trailers kept.
 
-    Trailers that only a head may say are dropped (RFC 9110 §6.5.1): a recipient might merge them into it.
+    Not all of them: what only a head may say is dropped, since a recipient might merge it (RFC 9110 §6.5.1).
 
     ``done`` once the last chunk and its trailers are in; ``trailers`` is then their block of fields, and ``rest``
     what followed. Every line end must be CRLF.

@@ -41,15 +41,16 @@ class RoundRobin:
         self._credit: dict[int, float] = {}
         self._candidates: Sequence[Candidate] = ()
 
-    def use(self, candidates: Sequence[Candidate], now: float) -> None:  # noqa: ARG002 - the clock does not matter here
-        """See ``Policy``. Workers start at different places, so that their turns do not coincide."""
+    def use(self, candidates: Sequence[Candidate], now: float) -> None:
+        """See ``Policy``. Workers start at different turns, so that they do not all call on the same backend."""
+        is_first = not self._credit
         self._candidates = candidates
-        fresh = {candidate.row: 0.0 for candidate in candidates}
-        if not self._credit and candidates:
-            fresh[candidates[self._draw(len(candidates))].row] = candidates[0].weight
-        self._credit = fresh | {row: credit for row, credit in self._credit.items() if row in fresh}
+        self._credit = {candidate.row: self._credit.get(candidate.row, 0.0) for candidate in candidates}
+        if is_first and candidates:
+            for _ in range(self._draw(len(candidates))):
+                self.pick((), now)
 
-    def pick(self, tried: Collection[int], now: float) -> Candidate | None:  # noqa: ARG002
+    def pick(self, tried: Collection[int], now: float) -> Candidate | None:  # noqa: ARG002 - turns do not mind the clock
         """See ``Policy``."""
         candidates = _untried(self._candidates, tried)
         if not candidates:
@@ -108,13 +109,15 @@ class PowerOfChoices:
     def pick(self, tried: Collection[int], now: float) -> Candidate | None:
         """See ``Policy``."""
         candidates = self._candidates
+        count = len(candidates)
+        if count < 2:
+            return candidates[0] if candidates else None
         if now >= self._refresh_at:
             self._refresh(now)
-        if tried or len(candidates) < 2:
+        if tried:
             return self._cheapest(_untried(candidates, tried))
         costs = self._costs
         in_flight = self._in_flight
-        count = len(candidates)
         drawn = self._draw(count * (count - 1))  # one draw for an ordered pair of different ones
         first = best = drawn % count
         second = (first + 1 + drawn // count) % count
@@ -127,10 +130,8 @@ class PowerOfChoices:
                 best, lowest = index, cost
         return candidates[best]
 
-    def _cheapest(self, candidates: Sequence[Candidate]) -> Candidate | None:
+    def _cheapest(self, candidates: Sequence[Candidate]) -> Candidate:
         """The cheapest of all of them; ties go to whoever is drawn to be looked at first."""
-        if not candidates:
-            return None
         start = self._draw(len(candidates))
         rotated = [*candidates[start:], *candidates[:start]]
         costs = {candidate.row: cost for candidate, cost in zip(self._candidates, self._costs, strict=True)}

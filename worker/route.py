@@ -6,15 +6,18 @@ things to us and to a backend, the request is refused rather than guessed at. Th
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
 from worker.failure import Failure, Refused
 
-_AMBIGUOUS = re.compile(rb"%(?:2[fF]|5[cC]|00|2[eE])|\\|/\.\.?(?:/|\Z)")
-"""What servers read in different ways: encoded slashes, dots and NUL, backslashes, dot segments."""
-_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?]+)(.*)", re.DOTALL)
+_AMBIGUOUS = re.compile(rb"%(?:2[fF]|5[cC]|00|2[eE])|\\|/\.\.?(?:[/;]|\Z)")
+"""What servers read in different ways: encoded slashes, dots and NUL, backslashes, dot segments (some drop what follows
+a semicolon before they look)."""
+_ABSOLUTE = re.compile(rb"(?i:https?)://((?!:)[0-9A-Za-z._~!$&'()*+;=%\[\]:-]++)((?:[/?].*)?)", re.DOTALL)
+"""Without userinfo, which RFC 9110 §4.2.4 has us treat as an error."""
+_ESCAPED = re.compile(rb"%[0-9A-Fa-f]{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +63,12 @@ class Route(Protocol):
 class Router:
     """All routes, sorted once. ``only`` is the destination where there is one route and it takes everything."""
 
-    __slots__ = ("_rules", "only")
+    __slots__ = ("_has_prefixes", "_rules", "only")
 
     def __init__(self, routes: Sequence[Route]) -> None:
         rules = [_Rule(route) for route in routes]
         self._rules = sorted(rules, key=lambda rule: (not rule.host, -len(rule.prefix)))
+        self._has_prefixes = any(rule.prefix != b"/" for rule in rules)
         only = self._rules[0]
         self.only = only.destination if len(rules) == 1 and only.takes_everything else None
 
@@ -80,11 +84,12 @@ class Router:
         """
         if self.only is not None:
             return self.only
-        if _AMBIGUOUS.search(path):
+        if self._has_prefixes and _AMBIGUOUS.search(path):
             raise Refused(Failure.BAD_REQUEST, "ambiguous path")
         reading = unquote_to_bytes(path)
         name = _host_name(host)
-        return next((rule.destination for rule in self._rules if rule.matches(method, name, reading)), None)
+        rule = next((rule for rule in self._rules if rule.matches(method, name, reading)), None)
+        return rule.destination_of(path) if rule else None
 
 
 class _Rule:
@@ -93,7 +98,7 @@ class _Rule:
     __slots__ = ("destination", "host", "methods", "prefix")
 
     def __init__(self, route: Route) -> None:
-        self.host = (route.host or "").lower().encode()
+        self.host = _host_name((route.host or "").encode())
         self.prefix = route.path_prefix.encode()
         self.methods = frozenset(method.encode() for method in route.methods)
         self.destination = Destination(
@@ -105,6 +110,16 @@ class _Rule:
     @property
     def takes_everything(self) -> bool:
         return not self.host and not self.methods and self.prefix == b"/" and not self.destination.strip
+
+    def destination_of(self, path: bytes) -> Destination:
+        """The destination, with the prefix to take off as this path spells it."""
+        strip = self.destination.strip
+        if path.startswith(strip):
+            return self.destination
+        end = 0
+        for _ in strip:
+            end += 3 if _ESCAPED.match(path, end) else 1
+        return replace(self.destination, strip=path[:end])
 
     def matches(self, method: bytes, host: bytes, path: bytes) -> bool:
         """``/api`` matches ``/api`` and ``/api/x``, never ``/apix``; ``*`` (OPTIONS) only the root prefix."""
@@ -118,10 +133,9 @@ class _Rule:
 def _host_name(authority: bytes) -> bytes:
     """The host of an authority: lower-case, no port, no final dot."""
     name = authority.lower()
-    if not name.endswith(b"]"):
-        head, colon, port = name.rpartition(b":")
-        if colon and port.isdigit():
-            name = head
+    head, colon, port = name.rpartition(b":")
+    if colon and (port.isdigit() or not port):
+        name = head
     return name.removesuffix(b".")
 
 
