@@ -1,6 +1,6 @@
 -- Common to lease.lua and publish.lua, which are run with this in front. 13-digit numbers need a format of their own.
 local unpack = unpack or table.unpack
-local DAY_MS = 86400000
+local DAY_MS, MINUTE_MS = 86400000, 60000
 
 local function decimal(number)
   return string.format('%.0f', number)
@@ -30,17 +30,17 @@ local repaired = {}
 local function write(command, key, ...)
   local reply = redis.pcall(command, key, ...)
   if not failed(reply) then return reply end
-  if string.find(reply.err, 'WRONGTYPE', 1, true) then
+  if string.find(tostring(reply.err), 'WRONGTYPE', 1, true) then
     redis.call('DEL', key)
     repaired[#repaired + 1] = key
   end
   return redis.call(command, key, ...)
 end
 
--- Who holds the lease: owner and token, or nothing. One that would never expire is none.
+-- Who holds the lease: owner and token, or nothing. One that would last for ever, or for long, is none of ours.
 local function holder(leader)
-  local fields = redis.pcall('HMGET', leader, 'owner', 'token')
-  if failed(fields) or not fields[1] or not fields[2] or redis.call('PTTL', leader) <= 0 then return end
+  local fields, left = redis.pcall('HMGET', leader, 'owner', 'token'), redis.call('PTTL', leader)
+  if failed(fields) or not fields[1] or not fields[2] or left <= 0 or left > MINUTE_MS then return end
   return fields[1], fields[2]
 end
 

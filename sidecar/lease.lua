@@ -1,9 +1,9 @@
 -- Takes the lease of a pool, or keeps it.
 -- KEYS leader view beat events
--- ARGV owner, the token it believes in ('' for a standby), expiry in ms, a store id for a store without one,
---      length of events
+-- ARGV owner, the token it believes in and the store id it knows ('' for a standby), expiry in ms, length of events,
+--      an id for a store that came back empty
 -- Returns 'OURS', token, store id, now  |  'HELD', owner, token, now
-local owner, believed, expiry, candidate, length = unpack(ARGV)
+local owner, believed, known, expiry, length, fresh = unpack(ARGV)
 local view = text('GETRANGE', KEYS[2], 0, 255)
 
 local leader, token = holder(KEYS[1])
@@ -22,10 +22,7 @@ end
 redis.call('HSET', KEYS[1], 'owner', owner, 'token', token, 'until_ms', decimal(now + expiry))
 redis.call('PEXPIRE', KEYS[1], expiry)
 
--- The store's id lives in the beat: written once, gone with everything else when the store comes back empty.
+-- The store's id lives in the beat, which is published under this lease and gone with it when the store is emptied.
 local store_id = text('HGET', KEYS[3], 'store_id')
-if store_id == '' then
-  store_id = candidate
-  write('HSET', KEYS[3], 'store_id', store_id)
-end
+if store_id == '' then store_id = leader and known ~= '' and known or fresh end
 return {'OURS', token, store_id, decimal(now)}

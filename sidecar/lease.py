@@ -24,7 +24,7 @@ _SCRIPTS = resources.files("sidecar")
 _CLAIM = _SCRIPTS.joinpath("fence.lua").read_text() + _SCRIPTS.joinpath("lease.lua").read_text()
 _RELEASE = """
 local held = redis.pcall('HMGET', KEYS[1], 'owner', 'token')
-if held[1] == ARGV[1] and held[2] == ARGV[2] then return redis.call('DEL', KEYS[1]) end
+if held[1] == ARGV[1] and (held[2] == ARGV[2] or ARGV[2] == '') then return redis.call('DEL', KEYS[1]) end
 return 0
 """
 
@@ -59,6 +59,8 @@ class Lease:
         self._keys = keys
         self._clock = clock
         self._token: int | None = None
+        self._store_id = ""
+        self._may_be_ours = False
         self._ends = 0.0
 
     @property
@@ -69,25 +71,26 @@ class Lease:
     async def claim(self) -> Grant | Held:
         """Take it if it is free, renew it if it is ours."""
         keys = self._keys
-        sent = self._clock()
-        arguments = (self.owner, self._token or "", LEASE_MS, secrets.token_hex(8), EVENTS_LENGTH)
+        sent, self._may_be_ours = self._clock(), True
+        arguments = (self.owner, self._token or "", self._store_id, LEASE_MS, EVENTS_LENGTH, secrets.token_hex(8))
         reply: list[str] = await self._redis.eval(_CLAIM, 4, keys.leader, keys.view, keys.beat, keys.events, *arguments)
         if reply[0] == "HELD":
-            fenced, self._token = self._token is not None, None
+            fenced, self._token, self._may_be_ours = self._token is not None, None, False
             return Held(owner=reply[1], token=_number(reply[2]), redis_ms=int(reply[3]), fenced=fenced)
         # Redis counts the expiry from when it had our words, which was after we sent them.
         self._token, self._ends = int(reply[1]), sent + LEASE_MS / 1000 - MARGIN_S
-        return Grant(token=self._token, store_id=reply[2], redis_ms=int(reply[3]))
+        self._store_id = reply[2]
+        return Grant(token=self._token, store_id=self._store_id, redis_ms=int(reply[3]))
 
     def lose(self) -> None:
         """Forget the lease: a script found that it is not ours any more."""
         self._token = None
 
     async def release(self) -> None:
-        """Give it back, if it is ours, so that a standby need not wait for its end."""
-        token, self._token = self._token, None
-        if token is not None:
-            await self._redis.eval(_RELEASE, 1, self._keys.leader, self.owner, token)
+        """Give it back if it is ours, so that a standby need not wait for its end; also one whose grant never came."""
+        if self._may_be_ours:
+            token, self._token, self._may_be_ours = self._token, None, False
+            await self._redis.eval(_RELEASE, 1, self._keys.leader, self.owner, token or "")
 
 
 def _number(text: str) -> int:

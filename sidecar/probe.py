@@ -9,11 +9,11 @@ import asyncio
 import socket
 import ssl
 import time
-from collections.abc import Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Protocol, Self
 
 import httpx
 
@@ -24,6 +24,9 @@ from sidecar.verdict import Evidence
 MAX_BODY_BYTES = 65_536
 """A probe reads no more than this; what is longer passes unread."""
 MAX_REASON_CHARS = 200
+LATE_MS = 250.0
+"""A deadline noticed so much after its time was noticed by a process that was starved or stopped: the answer may have
+been there for long. Held against the backends it would take down all of them, just when the machine is busiest."""
 NO_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 USER_AGENT = b"sidebeat-probe"
 
@@ -33,13 +36,18 @@ class ProbeResult(Evidence):
     """What a probe found, and what it took. None: it failed before that point.
 
     ``connect_ms`` ends with the connection (before a TLS handshake), ``ttfb_ms`` with the response head, ``total_ms``
-    with the probe.
+    with the probe. Where ``is_void`` it says nothing of the backend, since we were late ourselves.
     """
 
     total_ms: float
+    is_void: bool = False
     connect_ms: float | None = None
     ttfb_ms: float | None = None
     status: int | None = None
+
+
+class _Closable(Protocol):
+    async def aclose(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -50,20 +58,24 @@ class _Progress:
     connect_ms: float | None = None
     ttfb_ms: float | None = None
     status: int | None = None
+    connection: _Closable | None = None
+    is_complete: bool = False
+    error: Exception | None = None
 
     def elapsed_ms(self) -> float:
         return (time.monotonic() - self.started) * 1000
 
-    async def trace(self, name: str, _info: object) -> None:
+    async def trace(self, name: str, info: Mapping[str, Any]) -> None:
         """Called by httpcore at each step."""
         if name in ("connection.connect_tcp.complete", "connection.connect_unix_socket.complete"):
-            self.connect_ms = self.elapsed_ms()
+            self.connect_ms, self.connection = self.elapsed_ms(), info["return_value"]
 
-    def result(self, *, passed: bool, reason: str, refused: bool = False) -> ProbeResult:
+    def result(self, *, passed: bool, reason: str, refused: bool = False, is_void: bool = False) -> ProbeResult:
         return ProbeResult(
             passed=passed,
             reason=" ".join(reason.split())[:MAX_REASON_CHARS],
             refused=refused,
+            is_void=is_void,
             total_ms=self.elapsed_ms(),
             connect_ms=self.connect_ms,
             ttfb_ms=self.ttfb_ms,
@@ -93,19 +105,25 @@ class HttpProbe:
             (b"Accept", b"*/*"),
             (b"Connection", b"close"),
         ]
-        # The path goes out as it was configured: httpx would tidy it.
-        self._extensions = {"target": check.path.encode(), "sni_hostname": tls.server_name}
+        # The path goes out as it was configured: httpx would tidy it. The deadline is ours; httpx' timeouts, per
+        # operation, come later and are for an exchange that did not heed it.
+        timeouts = dict.fromkeys(("connect", "read", "write", "pool"), check.timeout_s * 2)
+        self._extensions = {"target": check.path.encode(), "sni_hostname": tls.server_name, "timeout": timeouts}
 
     async def __call__(self) -> ProbeResult:
         """Probe once. Takes no longer than the check's timeout; never raises but for cancellation."""
         progress = _Progress()
         try:
-            async with asyncio.timeout(self._check.timeout_s):
-                await self._exchange(progress)
+            async with asyncio.timeout(self._check.timeout_s), asyncio.TaskGroup() as tasks:
+                # In a task of its own: below httpx, anyio keeps count of the cancellations of the task it runs in. A
+                # miscount (its issue 1214 was one) must not end a backend's probing unseen, or keep it from ending.
+                tasks.create_task(self._exchange(progress))
         except TimeoutError:
-            return progress.result(passed=False, reason=self._late(progress))
-        except Exception as error:  # noqa: BLE001  # whatever it is, it is this backend's result and not our end
-            return self._failed(progress, error)
+            return self._late(progress)
+        if progress.error is not None:
+            return self._failed(progress, progress.error)
+        if not progress.is_complete:
+            return progress.result(passed=False, reason="the probe was cancelled", is_void=True)
         return self._judged(progress)
 
     async def _exchange(self, progress: _Progress) -> None:
@@ -115,15 +133,19 @@ class HttpProbe:
             headers=self._headers,
             extensions={**self._extensions, "trace": progress.trace},
         )
-        response = await self._transport.handle_async_request(request)
-        progress.ttfb_ms, progress.status = progress.elapsed_ms(), response.status_code
         try:
-            size = 0
-            async for part in response.aiter_raw():
-                if (size := size + len(part)) > MAX_BODY_BYTES:
-                    break
+            response = await self._transport.handle_async_request(request)
+            progress.ttfb_ms, progress.status = progress.elapsed_ms(), response.status_code
+            await _read(response)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it is this backend's result and not our end
+            progress.error = error
+        else:
+            progress.is_complete = True
         finally:
-            await response.aclose()
+            if progress.connection is not None and not progress.is_complete:
+                # httpcore forgets a connection when its TLS handshake is cancelled.
+                with suppress(OSError):
+                    await progress.connection.aclose()
 
     def _judged(self, progress: _Progress) -> ProbeResult:
         """The answer came in time: its status decides."""
@@ -137,11 +159,18 @@ class HttpProbe:
             reason = f"HTTP {status}, not {self._check.expected_statuses}"
         return progress.result(passed=passed, reason=reason)
 
-    def _late(self, progress: _Progress) -> str:
-        within = f"within {self._check.timeout_s} s"
+    def _late(self, progress: _Progress) -> ProbeResult:
+        timeout_s = self._check.timeout_s
         if progress.status is not None:
-            return f"HTTP {progress.status}, but its body did not end {within}"
-        return f"no answer {within}" if progress.connect_ms is not None else f"no connection {within}"
+            reason = f"HTTP {progress.status}, but its body did not end within {timeout_s} s"
+        elif progress.connect_ms is not None:
+            reason = f"no answer within {timeout_s} s"
+        else:
+            reason = f"no connection within {timeout_s} s"
+        late_ms = progress.elapsed_ms() - timeout_s * 1000
+        if is_void := late_ms > LATE_MS:
+            reason += f"; does not count, since the monitor was {late_ms / 1000:.1f} s late itself"
+        return progress.result(passed=False, reason=reason, is_void=is_void)
 
     def _failed(self, progress: _Progress, error: Exception) -> ProbeResult:
         causes = list(_leaves(error))
@@ -222,6 +251,17 @@ def tls_context(tls: UpstreamTLS) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+async def _read(response: httpx.Response) -> None:
+    """The body, to our bound; closes the connection."""
+    try:
+        size = 0
+        async for part in response.aiter_raw():
+            if (size := size + len(part)) > MAX_BODY_BYTES:
+                return
+    finally:
+        await response.aclose()
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

@@ -8,12 +8,12 @@ What others put into our keys is written over, or told to the caller; it never s
 import json
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from importlib import resources
 
 from redis.asyncio import Redis
-from redis.exceptions import OutOfMemoryError, ResponseError
+from redis.exceptions import ResponseError
 
 from sidecar.contract.codec import ContractError, decode_view, reading_from_hash, view_body
 from sidecar.contract.keys import (
@@ -103,20 +103,15 @@ class Publisher:
         self._histories_from = 0.0
 
     async def write(self, edition: Edition, *, token: int, store_id: str) -> Receipt:
-        """Write it under a token.
-
-        A store that is out of memory loses the histories first, and is tried once more without.
-        """
+        """Write it under a token; without its histories for a while after ``make_room``."""
         if self._clock() < self._histories_from:
-            edition = _without_histories(edition)
-        try:
-            return await self._run(edition, token, store_id)
-        except OutOfMemoryError:
-            if not edition.histories:
-                raise
-            self._histories_from = self._clock() + HISTORY_PAUSE_S
-            await self._redis.delete(*(self._keys.history(name) for name in edition.histories))
-            return await self._run(_without_histories(edition), token, store_id)
+            edition = replace(edition, histories={})
+        return await self._run(edition, token, store_id)
+
+    async def make_room(self, names: Iterable[str]) -> None:
+        """The store is out of memory: give up the histories of these backends, the first thing to go."""
+        self._histories_from = self._clock() + HISTORY_PAUSE_S
+        await self._redis.delete(*map(self._keys.history, names))
 
     async def _run(self, edition: Edition, token: int, store_id: str) -> Receipt:
         body = "" if edition.view is None else view_body(edition.view)
@@ -215,10 +210,6 @@ def _event(change: Change, by: str) -> Fields:
 
 def _flat(fields: Fields) -> list[str]:
     return [part for pair in fields.items() for part in pair]
-
-
-def _without_histories(edition: Edition) -> Edition:
-    return Edition(view=edition.view, hashes=edition.hashes, changes=edition.changes, departed=edition.departed)
 
 
 def _is_wrong_type(error: ResponseError) -> bool:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 JITTER_RATIO = 0.1
 """Intervals vary by ten per cent either way, so that timers set at the same moment drift apart (HAProxy, Envoy)."""
-STAGGER_S = 0.001
-"""At once means a millisecond apart, about what a probe costs: hundreds in one burst would measure each other."""
 SUSPECT_GAP_S = 0.05
 """However many workers suspect a backend, its probes start at least this far apart: twenty a second at most."""
 
@@ -30,9 +28,7 @@ class Schedule:
     def __init__(self, ids: Iterable[str], *, interval_s: float, fast_interval_s: float, now: float) -> None:
         self._interval_s = interval_s
         self._fast_interval_s = fast_interval_s
-        self._timers = {
-            name: _Timer(due=now + place * STAGGER_S, started=now - SUSPECT_GAP_S) for place, name in enumerate(ids)
-        }
+        self._timers = {name: _Timer(due=now, started=now - SUSPECT_GAP_S) for name in ids}
 
     def wait_s(self, name: str, now: float) -> float:
         """How long until the backend is due; 0 when it is."""

@@ -25,7 +25,9 @@ from sidecar.contract.model import Backend, Health, Reading, Verdict
 
 FLAP_WINDOW_S = 60.0
 FLAP_FREE_FALLS = 2
-FLAP_CAP_S = 30.0
+FLAP_CAP_S = 3.0
+"""Whoever passes for so long in a row does not flap any more; longer would keep a restarted backend out for nothing,
+and one that is killed again and again has to be back within 5 s each time."""
 REFUSED_COUNTS = 2
 """Nobody listens: unlike a slow answer, that is no accident of load."""
 

@@ -61,7 +61,7 @@ class PoolKeys:
 
     @property
     def beat(self) -> str:
-        """Hash: seq, epoch, store_id, redis_ms, leader."""
+        """Hash: seq, epoch, store_id, redis_ms, leader, token."""
         return f"{self.prefix}beat"
 
     @property

@@ -8,11 +8,12 @@ import asyncio
 import logging
 import time
 
-from redis.exceptions import RedisError
+from redis.exceptions import OutOfMemoryError, RedisError
 
 from sidecar.collect import Collector, Rates
 from sidecar.contract.events import Event, line
 from sidecar.lease import RENEW_S, RETRY_S, Grant, Held, Lease
+from sidecar.monitor.cancel import end_if_cancelled
 from sidecar.monitor.clock import WireClock
 from sidecar.monitor.contact import Contact
 from sidecar.monitor.told import Told
@@ -57,15 +58,16 @@ class Leader:
             while True:
                 started = time.monotonic()
                 try:
-                    wait_s = await self._turn()
+                    wait_s = await self._turn_with_room()
                 except Exception as error:  # noqa: BLE001  # the root of this task: one pool's trouble is not all pools'
                     self._failed(error, is_first=failures == 0)
-                    await asyncio.sleep(_backoff_s(failures))
+                    wait_s = _backoff_s(failures)
                     failures += 1
                 else:
                     self._contact.worked(started)
                     failures = 0
-                    await self._pause(wait_s)
+                end_if_cancelled()
+                await self._pause(wait_s, wakes=failures == 0)
         finally:
             await self._resign()
 
@@ -77,6 +79,15 @@ class Leader:
             self._contact.failed(error, time.monotonic())
         elif is_first:
             log.error(line(Event.RESTARTING, pool=self._watch.pool, part="publishing"), exc_info=error)
+
+    async def _turn_with_room(self) -> float:
+        """A turn; once more, with room made for it, if the store is out of memory."""
+        try:
+            return await self._turn()
+        except OutOfMemoryError:
+            await self._publisher.make_room(self._watch.members)
+            self._told.doubt()
+            return await self._turn()
 
     async def _turn(self) -> float:
         """Do what is due; returns how long until something will be."""
@@ -166,9 +177,9 @@ class Leader:
             log.warning(line(Event.STORE_GARBAGE, pool=self._watch.pool, keys=",".join(keys), done="written over"))
         self._repaired = keys
 
-    async def _pause(self, wait_s: float) -> None:
-        """Wait for what is due next, or as the leader for news."""
-        if self._grant is None:
+    async def _pause(self, wait_s: float, *, wakes: bool) -> None:
+        """Wait for what is due next, or as a leader whose words arrive for news."""
+        if self._grant is None or not wakes:
             await asyncio.sleep(max(0.0, wait_s))
             return
         try:

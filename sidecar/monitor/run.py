@@ -11,13 +11,14 @@ from contextlib import AsyncExitStack
 from redis.asyncio import Redis
 
 from sidecar.collect import Collector
-from sidecar.contract.config import Config, ConfigError, Pool
+from sidecar.contract.config import Config, ConfigError
 from sidecar.contract.connect import connect, store_url
 from sidecar.contract.events import Event, line
 from sidecar.contract.keys import PoolKeys
 from sidecar.lease import Lease
 from sidecar.monitor.clock import WireClock
 from sidecar.monitor.contact import Contact
+from sidecar.monitor.gate import Gate
 from sidecar.monitor.lead import Leader
 from sidecar.monitor.suspects import heed_suspicions
 from sidecar.monitor.told import Told
@@ -44,7 +45,8 @@ async def run(config: Config, environ: Mapping[str, str]) -> None:
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(_client(url))
         prober = await stack.enter_async_context(Prober())
-        watches = {name: _watch(config.key_name(name), pool, name, prober) for name, pool in config.pools.items()}
+        gate = Gate()
+        watches = {name: _watch(config, name, prober, gate) for name in config.pools}
         pools = ",".join(watch.pool for watch in watches.values())
         log.info(line(Event.STARTED, monitor=owner, pools=pools, namespace=config.store.namespace))
         stack.callback(log.info, line(Event.STOPPED, monitor=owner))
@@ -76,7 +78,8 @@ def _client(url: str) -> Redis:
         raise ConfigError([f"store.url: {error}"]) from error
 
 
-def _watch(key_name: str, pool: Pool, name: str, prober: Prober) -> Watch:
+def _watch(config: Config, name: str, prober: Prober, gate: Gate) -> Watch:
+    pool = config.pools[name]
     check = pool.health_check
     try:
         probes = {backend.id: prober.http_probe(backend, check, pool.tls) for backend in pool.members}
@@ -91,4 +94,4 @@ def _watch(key_name: str, pool: Pool, name: str, prober: Prober) -> Watch:
     schedule = Schedule(
         probes, interval_s=check.interval_s, fast_interval_s=check.fast_interval_s, now=time.monotonic()
     )
-    return Watch(key_name, pool.members, probes, policy, schedule)
+    return Watch(config.key_name(name), pool.members, probes=probes, policy=policy, schedule=schedule, gate=gate)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from sidecar.monitor.cancel import end_if_cancelled
 from sidecar.monitor.watch import Watch
 
 RETRY_S = 1.0
@@ -22,7 +23,9 @@ async def heed_suspicions(redis: Redis, watches: Mapping[str, Watch]) -> None:
                 await subscription.subscribe(*watches)
                 while True:
                     message = await subscription.get_message(timeout=RETRY_S)
+                    end_if_cancelled()
                     if message is not None:
                         watches[message["channel"]].suspect(message["data"])
         except (RedisError, OSError):
+            end_if_cancelled()
             await asyncio.sleep(RETRY_S)

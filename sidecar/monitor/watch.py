@@ -8,6 +8,7 @@ from random import SystemRandom
 
 from sidecar.contract.events import Event, line
 from sidecar.contract.model import Backend, Reading
+from sidecar.monitor.gate import Gate
 from sidecar.probe import ProbeResult
 from sidecar.schedule import Schedule
 from sidecar.verdict import Condition, Policy, judge
@@ -26,7 +27,14 @@ class Watch:
     """
 
     def __init__(
-        self, pool: str, members: Sequence[Backend], probes: Mapping[str, Probe], policy: Policy, schedule: Schedule
+        self,
+        pool: str,
+        members: Sequence[Backend],
+        *,
+        probes: Mapping[str, Probe],
+        policy: Policy,
+        schedule: Schedule,
+        gate: Gate,
     ) -> None:
         self.pool = pool
         self.members = {backend.id: backend for backend in members}
@@ -37,14 +45,17 @@ class Watch:
         self._probes = probes
         self._policy = policy
         self._schedule = schedule
+        self._gate = gate
         self._pokes = {name: asyncio.Event() for name in self.members}
 
     async def keep_probing(self, name: str) -> None:
         """Probe one backend whenever it is due; runs until it is cancelled."""
         while True:
             await self._until_due(name)
-            self._schedule.begin(name, time.monotonic())
-            self._take(name, await self._probes[name]())
+            async with self._gate.place():
+                self._schedule.begin(name, time.monotonic())
+                result = await self._probes[name]()
+            self._take(name, result)
 
     def suspect(self, name: str) -> None:
         """Probe this one now: somebody had trouble with it. A name that is not a member is ignored."""
@@ -80,12 +91,16 @@ class Watch:
 
     def _take(self, name: str, result: ProbeResult) -> None:
         now = time.monotonic()
+        self.results[name] = result
+        self.unreported.add(name)
+        if not result.is_void:
+            self._judge(name, result, now)
+        self._schedule.end(name, now, in_doubt=self.conditions[name].is_in_doubt, draw=draw())
+
+    def _judge(self, name: str, result: ProbeResult, now: float) -> None:
         before = self.conditions[name]
         judgement = judge(before, result, self._policy, now)
         condition = self.conditions[name] = judgement.condition
-        self.results[name] = result
-        self.unreported.add(name)
-        self._schedule.end(name, now, in_doubt=condition.is_in_doubt, draw=draw())
         if judgement.flipped:
             fields = {"backend": name, "from": before.state, "to": condition.state, "reason": condition.reason}
             log.info(line(Event.VERDICT, pool=self.pool, **fields))

@@ -22,7 +22,7 @@ from waiting import eventually_sync
 
 UP = """
 import asyncio, os, sys
-from sidecar.cli.log import log_to_stderr
+from sidecar.contract.log import log_to_stderr
 from sidecar.contract.config import parse
 from sidecar.up import Commands, run
 
