@@ -10,20 +10,33 @@ import re
 
 from worker.failure import Failure, Refused
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_FIELDS = rb"((?:\r\n" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+)*+)\r\n\r\n"
-_REQUEST = re.compile(rb"(?:\r\n)?(" + _TOKEN + rb"++) ([!\"$-~]++) HTTP/1\.([01])" + _FIELDS)
-_REQUEST_BEGUN = re.compile(rb"(?:\r\n)?(?:" + _TOKEN + rb"|\r?\Z)")
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+_FIELDS = rb"((?:\r\n" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+)*+)\r\n\r\n"
+_REQUEST = re.compile(rb"(?:\r\n)?(" + TOKEN + rb"++) ([!\"$-~]++) HTTP/1\.([01])" + _FIELDS)
+_REQUEST_BEGUN = re.compile(rb"(?:\r\n)?(?:" + TOKEN + rb"|\r?\Z)")
 _RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)((?: [\t\x20-\x7e\x80-\xff]*+)?)" + _FIELDS)
 
-_STEERING = (
-    rb"host|connection|content-length|transfer-encoding|te|upgrade|expect|via|forwarded|keep-alive|max-forwards"
-    rb"|proxy-connection|proxy-authorization|proxy-authenticate|http2-settings|idempotency-key|date"
-    rb"|x[-_]forwarded[-_](?:for|proto|host|port)|x[-_]real[-_]ip|x-sidebeat-[^:]*+|x-health-(?:state|weight)"
+_IN_BOTH = (
+    rb"connection|content-length|transfer-encoding|te|upgrade|via|keep-alive|http2-settings|x-sidebeat-[^:]*+"
+    rb"|proxy-(?:connection|authorization|authenticate)"
 )
-_SPECIAL = re.compile(rb"\r\n(?=[chtuevfkmpxidCHTUEVFKMPXID])((?i:" + _STEERING + rb")): *+([^\r]*+)")
+_IN_REQUESTS = (
+    rb"|host|expect|forwarded|max-forwards|idempotency-key"
+    rb"|x[-_]forwarded[-_](?:for|proto|host|port)|x[-_]real[-_]ip"
+)
+_IN_RESPONSES = rb"|date|x-health-(?:state|weight)"
+STEERING = _IN_BOTH + _IN_REQUESTS + _IN_RESPONSES
+"""The names of the fields that steer an exchange, as alternatives of a pattern."""
+
+
+def _special(initials: bytes, names: bytes) -> re.Pattern[bytes]:
+    """A pattern for fields of these names; looking at the initial first halves its cost."""
+    return re.compile(rb"\r\n(?=[" + initials + initials.upper() + rb"])((?i:" + names + rb")): *+([^\r]*+)")
+
+
+_REQUEST_SPECIAL = _special(b"chtuevfkmpxi", _IN_BOTH + _IN_REQUESTS)
+_RESPONSE_SPECIAL = _special(b"cdhtuvkpx", _IN_BOTH + _IN_RESPONSES)
 _IN_AUTHORITY = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._~!$&'()*+;=%[]:"
-_DIGITS = re.compile(rb"\d{1,18}")
 
 _BODILESS = frozenset({204, 304})
 _EAGER = 4_096
@@ -31,8 +44,8 @@ _EAGER = 4_096
 a minute of a worker's time (measured)."""
 MAX_RESPONSE_FIELDS = 100
 """Envoy's limit, both ways."""
-_MANY = 4 * MAX_RESPONSE_FIELDS
-"""A head of no more bytes cannot have more fields."""
+_SHORTEST_FIELD = 4
+"""A head of fewer bytes than this times a number of fields cannot have so many."""
 
 UNKNOWN_LENGTH = -1
 CHUNKED = -2
@@ -51,7 +64,7 @@ class RequestHead:
     ``length`` the body's or ``CHUNKED``; ``size`` the bytes of the head itself.
     """
 
-    __slots__ = ("fields", "host", "length", "method", "size", "special", "target", "version")
+    __slots__ = ("fields", "host", "keep_alive", "length", "method", "size", "special", "target", "version")
 
     def __init__(
         self, method: bytes, target: bytes, version: int, fields: bytes, special: Special, host: bytes, length: int,
@@ -66,11 +79,7 @@ class RequestHead:
         self.host = host
         self.length = length
         self.size = size
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the client lets the connection live after this message (RFC 9112 §9.3)."""
-        return _keep_alive(self.version, self.special)
+        self.keep_alive = _keep_alive(version, special) if b"connection" in special else version == 1
 
 
 class ResponseHead:
@@ -79,7 +88,7 @@ class ResponseHead:
     ``reason`` is the reason phrase with the space before it; ``length`` may be ``CHUNKED`` or ``UNKNOWN_LENGTH``.
     """
 
-    __slots__ = ("fields", "length", "reason", "size", "special", "status", "version")
+    __slots__ = ("fields", "keep_alive", "length", "reason", "size", "special", "status", "version")
 
     def __init__(
         self, status: int, reason: bytes, version: int, fields: bytes, special: Special, length: int, size: int
@@ -92,17 +101,14 @@ class ResponseHead:
         self.special = special
         self.length = length
         self.size = size
-
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the backend lets the connection live after this message (RFC 9112 §9.3)."""
-        return _keep_alive(self.version, self.special)
+        self.keep_alive = _keep_alive(version, special) if b"connection" in special else version == 1
 
 
 def _keep_alive(version: int, special: Special) -> bool:
-    said = special.get(b"connection")
-    if said is None:
-        return version == 1
+    """Whether the sender, who says something on it, lets the connection live after this message (RFC 9112 §9.3)."""
+    said = special[b"connection"]
+    if said == b"keep-alive":
+        return True
     options = connection_tokens(said)
     return b"close" not in options and (version == 1 or b"keep-alive" in options)
 
@@ -120,9 +126,9 @@ def read_request(data: bytes, max_bytes: int, max_fields: int) -> RequestHead | 
         return None
     size = match.end()
     method, target, minor, fields = match.groups()
-    if size > max_bytes or fields.count(b"\r\n") > max_fields:
+    if size > max_bytes or (size > max_fields * _SHORTEST_FIELD and fields.count(b"\r\n") > max_fields):
         raise _too_large(data, max_bytes)
-    special = read_special(fields)
+    special = read_special(fields, _REQUEST_SPECIAL)
     version = 1 if minor == b"1" else 0
     length = _request_length(special, version) if len(special) > 1 or not version else 0  # HTTP/1.1 has a Host
     return RequestHead(method, target, version, fields, special, _host(special, version), length, size)
@@ -130,7 +136,7 @@ def read_request(data: bytes, max_bytes: int, max_fields: int) -> RequestHead | 
 
 def _refuse_request(data: bytes, max_bytes: int) -> None:
     """Refuse what can never become a request; return when it may still be one."""
-    if data.find(b"\r\n\r\n", 2) >= 0 or _has_bare_line_end(data[:_EAGER]):
+    if data.find(b"\r\n\r\n", 2) >= 0 or has_bare_line_end(data[:_EAGER]):
         raise Refused(Failure.BAD_REQUEST, "malformed head")
     if not _REQUEST_BEGUN.match(data):
         raise Refused(Failure.BAD_REQUEST, "not HTTP")
@@ -145,16 +151,16 @@ def _too_large(data: bytes, max_bytes: int) -> Refused:
     return Refused(Failure.TARGET_TOO_LONG, f"request line over {max_bytes} bytes")
 
 
-def _has_bare_line_end(data: bytes) -> bool:
+def has_bare_line_end(data: bytes) -> bool:
     """Whether CR and LF ever stand apart; a CR at the very end may still get its LF."""
     ends = data.count(b"\r\n")
     return data.count(b"\n") != ends or data.count(b"\r") - data.endswith(b"\r") != ends
 
 
-def read_special(fields: bytes) -> Special:
-    """The fields that steer an exchange, out of a block of fields."""
+def read_special(fields: bytes, pattern: re.Pattern[bytes]) -> Special:
+    """The fields that steer an exchange, out of a block of fields; ``pattern`` knows their names."""
     special: Special = {}
-    for name, value in _SPECIAL.findall(fields):
+    for name, value in pattern.findall(fields):
         key = name.lower()
         value = value.rstrip(b" ")  # noqa: PLW2901 - see Special
         special[key] = special[key] + b", " + value if key in special else value
@@ -192,7 +198,7 @@ def _chunked(special: Special, version: int, failure: Failure) -> int:
 
 def _content_length(value: bytes, failure: Failure) -> int:
     """One number; several are refused even where they agree, since a recipient behind us might not merge them."""
-    if not _DIGITS.fullmatch(value):
+    if not value.isdigit() or len(value) > 18:
         raise Refused(failure, "bad Content-Length")
     return int(value)
 
@@ -207,17 +213,18 @@ def read_response(data: bytes, max_bytes: int, *, to_head: bool) -> ResponseHead
     """
     match = _RESPONSE.match(data) if len(data) <= _EAGER or b"\r\n\r\n" in data else None
     if match is None:
-        if len(data) > max_bytes or b"\r\n\r\n" in data or _has_bare_line_end(data[:_EAGER]):
+        if len(data) > max_bytes or b"\r\n\r\n" in data or has_bare_line_end(data[:_EAGER]):
             raise Refused(Failure.BAD_RESPONSE, "malformed head")
         if not b"HTTP/1.".startswith(data[:7]):
             raise Refused(Failure.BAD_RESPONSE, "not HTTP")
         return None
     minor, digits, reason, fields = match.groups()
     size = match.end()
-    if size > max_bytes or (size > _MANY and fields.count(b"\r\n") > MAX_RESPONSE_FIELDS):
-        raise Refused(Failure.BAD_RESPONSE, f"over {max_bytes} bytes or {MAX_RESPONSE_FIELDS} fields")
+    limit = MAX_RESPONSE_FIELDS
+    if size > max_bytes or (size > limit * _SHORTEST_FIELD and fields.count(b"\r\n") > limit):
+        raise Refused(Failure.BAD_RESPONSE, f"over {max_bytes} bytes or {limit} fields")
     status = int(digits)
-    special = read_special(fields)
+    special = read_special(fields, _RESPONSE_SPECIAL)
     version = 1 if minor == b"1" else 0
     length = _response_length(special, version)
     if to_head or status < 200 or status in _BODILESS:
@@ -239,112 +246,3 @@ def connection_tokens(value: bytes) -> list[bytes]:
     if b"," not in value:
         return [value.strip()]
     return [token for part in value.split(b",") if (token := part.strip())]
-
-
-class ChunkedDecoder:
-    """Takes a chunked body apart (RFC 9112 §7.1): payload out, extensions dropped, trailers kept.
-
-    Not all of them: what only a head may say is dropped, since a recipient might merge it (RFC 9110 §6.5.1).
-
-    ``done`` once the last chunk and its trailers are in; ``trailers`` is then their block of fields, and ``rest``
-    what followed. Every line end must be CRLF.
-    """
-
-    __slots__ = ("_held", "_in_trailers", "_left", "done", "rest", "trailers")
-
-    def __init__(self) -> None:
-        self._held = b""
-        self._left = 0
-        self._in_trailers = False
-        self.done = False
-        self.trailers = b""
-        self.rest = b""
-
-    def feed(self, data: bytes) -> bytes:
-        """The payload in ``data``, joined; empty when there is none yet.
-
-        Raises:
-            ValueError: the framing is broken.
-        """
-        if self._held:
-            data = self._held + data
-            self._held = b""
-        parts: list[bytes] = []
-        position = 0
-        while not self.done and position < len(data):
-            if self._in_trailers:
-                self._read_trailers(data[position:])
-                break
-            position = self._read_payload(data, position, parts) if self._left else self._read_size(data, position)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _read_payload(self, data: bytes, position: int, parts: list[bytes]) -> int:
-        """Take what there is of the current chunk, whose last two bytes must be CRLF."""
-        end = position + self._left
-        payload_end = min(end - 2, len(data))
-        if position < payload_end:
-            parts.append(data[position:payload_end])
-        if end > len(data):
-            taken = max(payload_end - position, 0)
-            self._left -= taken
-            self._held = data[position + taken :]
-            if self._held and self._held != b"\r":
-                raise ValueError("a chunk is longer than it said")
-            return len(data)
-        if data[end - 2 : end] != b"\r\n":
-            raise ValueError("a chunk is longer than it said")
-        self._left = 0
-        return end
-
-    def _read_size(self, data: bytes, position: int) -> int:
-        """Read a chunk-size line, or hold it back until its end has come."""
-        match = _CHUNK_SIZE.match(data, position, position + MAX_CHUNK_LINE)
-        if match is None:
-            held = data[position:]
-            if len(held) >= MAX_CHUNK_LINE or not _CHUNK_SIZE_BEGUN.fullmatch(held):
-                raise ValueError("bad chunk size")
-            self._held = held
-            return len(data)
-        size = int(match[1], 16)
-        if size == 0:
-            self._in_trailers = True
-        else:
-            self._left = size + 2
-        return match.end()
-
-    def _read_trailers(self, data: bytes) -> None:
-        """Read the trailer section: fields, then an empty line."""
-        is_whole = data.startswith(b"\r\n") or b"\r\n\r\n" in data
-        match = _TRAILER_SECTION.match(data, 0, MAX_TRAILERS) if is_whole else None
-        if match is None:
-            if is_whole or len(data) >= MAX_TRAILERS or _has_bare_line_end(data):
-                raise ValueError("bad trailers")
-            self._held = data
-            return
-        block = match[1]
-        self.trailers = _NOT_IN_TRAILERS.sub(b"", b"\r\n" + block[:-2]) if block else b""
-        self.rest = data[match.end() :]
-        self.done = True
-
-
-MAX_CHUNK_LINE = 1_024
-"""Longest chunk-size line with its extensions; unbounded ones were a denial of service in Go (CVE-2023-39326)."""
-MAX_TRAILERS = 16_384
-_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"'
-_EXTENSIONS = rb"(?:;" + _TOKEN + rb"++(?:=(?:" + _TOKEN + rb"++|" + _QUOTED + rb"))?)*+"
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})" + _EXTENSIONS + rb"\r\n")
-_CHUNK_SIZE_BEGUN = re.compile(rb"[0-9A-Fa-f]{0,15}(?:;[\t\x20-\x7e\x80-\xff]*+)?\r?")
-_TRAILER_SECTION = re.compile(rb"((?:" + _TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n")
-_NOT_IN_TRAILERS = re.compile(
-    rb"\r\n(?i:" + _STEERING + rb"|authorization|content-(?:encoding|range|type)|cookie|set-cookie|trailer):[^\r]*+"
-)
-
-
-def encode_chunk(payload: bytes) -> bytes:
-    """One chunk; ``payload`` may not be empty, since an empty chunk ends the body."""
-    return b"%x\r\n%b\r\n" % (len(payload), payload)
-
-
-def last_chunk(trailers: bytes) -> bytes:
-    """The end of a chunked body, with trailers in the form ``ChunkedDecoder`` gives them."""
-    return b"0" + trailers + b"\r\n\r\n"

@@ -13,19 +13,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from worker.bodies import MAX_CHUNK_LINE, MAX_TRAILERS, ChunkedDecoder, encode_chunk, last_chunk
 from worker.failure import Failure, Refused
 from worker.http1 import (
     CHUNKED,
-    MAX_CHUNK_LINE,
     MAX_RESPONSE_FIELDS,
-    MAX_TRAILERS,
     UNKNOWN_LENGTH,
-    ChunkedDecoder,
     RequestHead,
     ResponseHead,
     connection_tokens,
-    encode_chunk,
-    last_chunk,
     read_request,
     read_response,
 )
@@ -457,7 +453,7 @@ def test_ambiguous_framing_is_never_accepted_in_pieces_either(lines):
         GET + b"X: a\0b\r\n\r\n",
         GET + b"X: a\x7f\r\n\r\n",
         GET + b"X: a\r\n b\r\n\r\n",
-        GET + b"X: a\r\n\r\n b\r\n\r\n".replace(b"\r\n\r\n b", b"\r\n\tb"),
+        GET + b"X: a\r\n\tb\r\n\r\n",
         b"GET / HTTP/1.1\r\n Host: a\r\n\r\n",
         GET + b"X : a\r\n\r\n",
         GET + b": a\r\n\r\n",
