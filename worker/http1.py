@@ -1,4 +1,4 @@
-r"""HTTP/1.1 messages on the wire: strict reading of heads and of chunked bodies (RFC 9112).
+r"""HTTP/1.1 messages on the wire: strict reading of heads (RFC 9112); ``worker.bodies`` reads what follows.
 
 Pure. A head is kept as the bytes that came, ``fields`` being ``\r\nName: value`` repeated, so that order, case,
 duplicates and latin-1 bytes survive by construction; only the few fields that steer an exchange are looked at.
