@@ -20,6 +20,7 @@ TEXTS: dict[Failure, str] = {
     Failure.HEADERS_TOO_LARGE: "The request's head is larger than this proxy accepts.",
     Failure.METHOD_REFUSED: "This proxy does not forward this method.",
     Failure.LOOP: "The request came back to the proxy that sent it.",
+    Failure.LAST_HOP: "This proxy is as far as Max-Forwards lets the request go.",
     Failure.NO_ROUTE: "No route matches this request.",
     Failure.SHUTTING_DOWN: "The proxy is stopping, and the backend had not answered yet.",
     Failure.NO_BACKEND: "No backend takes requests at the moment.",
@@ -52,9 +53,9 @@ def error_fields(failure: Failure, fields: bytes) -> tuple[list[tuple[bytes, byt
         (b"Cache-Control", b"no-store"),
         (b"x-sidebeat-error", failure.text.encode()),
     ]
-    if failure is Failure.NO_BACKEND:
+    if failure in (Failure.NO_BACKEND, Failure.SHUTTING_DOWN):
         headers.append((b"Retry-After", b"1"))
-    if failure is Failure.METHOD_REFUSED:
+    if failure in (Failure.METHOD_REFUSED, Failure.LAST_HOP):
         headers.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
     return headers, body
 

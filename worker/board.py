@@ -259,6 +259,15 @@ class Writer:
         self._reals[cell + _LATENCY] += latency_s
         self._sample(row, cell, latency_s, now)
 
+    def answer(self, row: int, code: int, latency_s: float, now: float) -> None:
+        """``status`` and ``respond`` in one, for every response that is no failure."""
+        cell = self._counters[row]
+        words = self._words
+        words[cell + _RESPONSES] += 1
+        words[cell + _STATUS - 1 + (code // 100 if 100 <= code < 600 else 5)] += 1
+        self._reals[cell + _LATENCY] += latency_s
+        self._sample(row, cell, latency_s, now)
+
     def fail(self, row: int, elapsed_s: float, now: float) -> None:
         """The attempt failed after ``elapsed_s``, and the backend is to blame."""
         cell = self._counters[row]

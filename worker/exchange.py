@@ -5,14 +5,18 @@ awaited: callbacks come from the client's side and from the connection, and each
 """
 
 from sidecar.contract.model import Backend
+from worker.bodies import encode_chunk, last_chunk
 from worker.failure import Failure, Refused, Stage
-from worker.headers import Peer, loops, request_fields
-from worker.http1 import CHUNKED, RequestHead, ResponseHead, encode_chunk, last_chunk
+from worker.headers import Peer, is_last_hop, loops, request_fields, upgrade_of
+from worker.http1 import CHUNKED, RequestHead, ResponseHead
 from worker.lane import Downstream, Service
 from worker.pool import Pool
 from worker.retry import GATEWAY_ERRORS, IDEMPOTENT
-from worker.route import Destination, split_target
+from worker.route import Destination, Router, split_target
 from worker.upstream import UpstreamConnection
+
+NEVER = float("inf")
+"""The deadline of what may take its time."""
 
 
 def exchange_for(service: Service, head: RequestHead, *, peer: Peer, downstream: Downstream) -> "Exchange":
@@ -25,29 +29,30 @@ def exchange_for(service: Service, head: RequestHead, *, peer: Peer, downstream:
         raise Refused(Failure.METHOD_REFUSED, "TRACE and CONNECT are not forwarded")
     if b"via" in head.special and loops(head, service.via):
         raise Refused(Failure.LOOP, "our own pseudonym in Via")
+    if b"max-forwards" in head.special and is_last_hop(head):
+        raise Refused(Failure.LAST_HOP, "Max-Forwards is 0")  # RFC 9110 §7.6.2: it is for us to answer
     if 0 < service.listen.max_body_bytes < head.length:
         raise Refused(Failure.BODY_TOO_LARGE, "Content-Length over max_body_bytes")
-    authority = None
-    target = head.target
+    authority, target = None, head.target
     destination = service.router.only if target.startswith(b"/") else None
     if destination is None:
-        authority, path, query = split_target(target)
-        if authority is not None:
-            head.host = authority
-        destination = service.router.find(head.method, head.host, path)
-        if destination is None:
-            raise Refused(Failure.NO_ROUTE, "no route matches")
-        target = (path.removeprefix(destination.strip) or b"/") + query
+        authority, target, destination = _routed(service.router, head)
     return Exchange(
-        service,
-        service.pools[destination.pool],
-        destination,
-        head,
-        target,
-        authority,
-        peer,
-        downstream,
-    )
+        service, service.pools[destination.pool], destination, head, target, authority, peer, downstream
+    )  # fmt: skip
+
+
+def _routed(router: Router, head: RequestHead) -> tuple[bytes | None, bytes, Destination]:
+    """The authority that the target named, if any; the target in origin form; and where it goes."""
+    if head.target == b"*" and head.method != b"OPTIONS":
+        raise Refused(Failure.BAD_REQUEST, "asterisk-form is for OPTIONS alone")  # RFC 9112 §3.2.4
+    authority, path, query = split_target(head.target)
+    if authority is not None:
+        head.host = authority
+    destination = router.find(head.method, head.host, path)
+    if destination is None:
+        raise Refused(Failure.NO_ROUTE, "no route matches")
+    return authority, (path.removeprefix(destination.strip) or b"/") + query, destination
 
 
 class Exchange:
@@ -66,7 +71,10 @@ class Exchange:
     _pieces: list[bytes] | None = None
     _upload_size = 0
     _upload_held = False
+    _response_held = False
+    _awaits_continue = False
     _responded = False
+    _is_tunnel = False
 
     def __init__(
         self,
@@ -102,6 +110,7 @@ class Exchange:
         self._request_done = head.length == 0
         if head.length:
             self._pieces = []
+            self._awaits_continue = b"expect" in head.special
         self._repeatable = head.method in IDEMPOTENT or b"idempotency-key" in head.special
 
     def start(self) -> None:
@@ -126,6 +135,8 @@ class Exchange:
             self._connect(now)
         else:
             self._send(connection)
+            if self._tried:
+                self._let_upload()
 
     def _connect(self, now: float) -> None:
         """Wait for a new connection; a body not yet read is not read before a backend has accepted."""
@@ -139,19 +150,26 @@ class Exchange:
         """See ``Connecting``."""
         self._connecting = False
         self._send(connection)
-        if not self._request_done:
+        self._let_upload()
+
+    def _let_upload(self) -> None:
+        """Let the client go on where an attempt that is over made it wait, unless this one has to do so, too."""
+        if not self._upload_held:
             self._downstream.hold_upload(hold=False)
 
     def _send(self, connection: UpstreamConnection) -> None:
         self.connection = connection
         head = self._head
         line = b"%b %b HTTP/1.1" % (head.method, self._target)
-        data = line + request_fields(head, self._peer, self._service.via, host=self._host_field())
+        is_plain = self._destination.host_header == "preserve" and self._host is None and head.host
+        host = None if is_plain else self._host_field()
+        data = line + request_fields(head, self._peer, self._service.via, host=host)
         if self._pieces:
             data = b"".join((data, *self._pieces))
         self.deadline = self._began + self._pool.timeouts.response_headers_s
         connection.send(self, data, to_head=head.method == b"HEAD", complete=self._request_done)
-        self._forget_pieces()
+        if self._pieces is not None:
+            self._forget_pieces()
 
     def _host_field(self) -> bytes | None:
         """What Host is to say, None where the client's stands."""
@@ -166,16 +184,21 @@ class Exchange:
 
     def _forget_pieces(self) -> None:
         """Keep the body only while it may be sent again."""
-        if self._pieces is not None and (not self._repeatable or self._upload_size > self._pool.replay_bytes):
+        if not self._repeatable or self._upload_size > self._pool.replay_bytes:
             self._pieces = None
             self._repeatable = False
 
     def upload(self, data: bytes, trailers: bytes, *, done: bool) -> None:
         """More of the request's body, without framing; ``done`` with the last of it."""
+        self._upload_size += len(data)
+        if 0 < self._service.listen.max_body_bytes < self._upload_size:
+            self.abort()
+            self._give_up(Failure.BODY_TOO_LARGE)
+            return
         if self._head.length == CHUNKED:
             data = (encode_chunk(data) if data else b"") + (last_chunk(trailers) if done else b"")
         self._request_done = done
-        self._upload_size += len(data)
+        self._awaits_continue = False
         if self._pieces is not None:
             self._pieces.append(data)
         connection = self.connection
@@ -183,8 +206,10 @@ class Exchange:
             return
         connection.request_sent = done
         connection.transport.write(data)
-        self.deadline = self._service.clock() + self._pool.timeouts.response_headers_s
-        self._forget_pieces()
+        timeouts = self._pool.timeouts
+        self.deadline = self._service.clock() + (timeouts.idle_s if self._responded else timeouts.response_headers_s)
+        if self._pieces is not None:
+            self._forget_pieces()
 
     def response(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
         """See ``Receiver``."""
@@ -195,21 +220,20 @@ class Exchange:
             return
         self._account(head.status, now)
         self._responded = True
-        self._pieces = None
         if done:
             self._finish()
         else:
+            self._pieces = None
             self.deadline = now + self._pool.timeouts.idle_s
         self._downstream.respond(head, body, done=done)
 
     def _account(self, status: int, now: float) -> None:
         """Write down an answer; one that says the backend could not do it counts as a failure."""
-        writer = self._pool.writer
-        writer.status(self._row, status)
         if status in GATEWAY_ERRORS:
-            writer.fail(self._row, now - self._began, now)
+            self._pool.writer.status(self._row, status)
+            self._pool.writer.fail(self._row, now - self._began, now)
         else:
-            writer.respond(self._row, now - self._began, now)
+            self._pool.writer.answer(self._row, status, now - self._began, now)
 
     def body(self, data: bytes, trailers: bytes, *, done: bool) -> None:
         """See ``Receiver``."""
@@ -222,13 +246,20 @@ class Exchange:
 
     def informational(self, head: ResponseHead) -> None:
         """See ``Receiver``."""
+        if head.status == 100:
+            self._awaits_continue = False
         self._downstream.informational(head)
 
     def switched(self, head: ResponseHead, data: bytes) -> None:
-        """See ``Receiver``."""
+        """See ``Receiver``; a switch that nobody asked for is no response."""
+        if not upgrade_of(self._head):
+            if self.connection is not None:
+                self.connection.abort()
+            self.failed(Failure.BAD_RESPONSE)
+            return
         self._account(head.status, self._service.clock())
-        self._responded = True
-        self.deadline = _NEVER
+        self._responded = self._is_tunnel = True
+        self.deadline = NEVER
         self._downstream.switched(head, data)
 
     def raw(self, data: bytes) -> None:
@@ -240,22 +271,24 @@ class Exchange:
         self._downstream.raw_eof()
 
     def upstream_full(self, *, full: bool) -> None:
-        """See ``Receiver``."""
+        """See ``Receiver``; a client that has sent all of its request has no reason to wait, and may leave."""
+        if full and self._request_done and not self._is_tunnel:
+            return
         self._upload_held = full
         self._downstream.hold_upload(hold=full)
 
-    def end_of_tunnel(self) -> None:
-        """Both directions are closed."""
-        if self.connection is not None:
-            self.connection.abort()
-            self.connection = None
-        self._finish()
+    def drain_tunnel(self) -> None:
+        """Both sides have ended; what is still to be sent to the backend has the time of a body that pauses."""
+        self.deadline = self._service.clock() + self._pool.timeouts.idle_s
 
     def hold_response(self, *, hold: bool) -> None:
         """Stop or go on reading from the backend: the client takes no more, or takes more again."""
         connection = self.connection
         if connection is None or connection.transport.is_closing():
             return
+        self._response_held = hold
+        if self._responded and not self._is_tunnel:
+            self.deadline = self._service.clock() + self._pool.timeouts.idle_s
         if hold:
             connection.transport.pause_reading()
         else:
@@ -266,16 +299,24 @@ class Exchange:
         self._connecting = False
         connection, self.connection = self.connection, None
         if self._responded:
-            self._pool.writer.fail(self._row, 0.0, self._service.clock())
-            self._finish()
-            self._downstream.cut(failure)
+            if failure.blames_backend and not self._is_tunnel:  # how a tunnel ends is for its two ends to judge
+                self._pool.writer.fail(self._row, 0.0, self._service.clock())
+            self._give_up(failure)
         elif failure is Failure.RESET and connection and connection.reused and connection.silent and self._can_repeat():
             # The backend closed an idle connection while our request was on its way: no fault of either (not counted).
             now = self._service.clock()
+            self._upload_held = False
             self._pool.upstreams[self._row].close_idle(now)
             self._connect(now)
         elif not self._retries(failure, self._service.clock()):
-            self._finish()
+            self._give_up(failure)
+
+    def _give_up(self, failure: Failure) -> None:
+        """End the exchange; the client reads an error of ours, or sees that the rest does not come."""
+        self._finish()
+        if self._responded:
+            self._downstream.cut(failure)
+        else:
             self._downstream.refuse(failure)
 
     def _can_repeat(self) -> bool:
@@ -306,6 +347,7 @@ class Exchange:
         self._pool.writer.end(row)
         self._pool.writer.retry(row)
         self._row = -1
+        self._upload_held = False
         self._tried = (*self._tried, row)
         self._attempt()
         return True
@@ -323,11 +365,15 @@ class Exchange:
         """Called by the worker's ticker."""
         if now < self.deadline or self._connecting:
             return
-        if not self._request_done and not self._responded and not self._upload_held:
+        is_backends_turn = self._request_done or self._upload_held or self._awaits_continue
+        if not is_backends_turn and not self._responded:
             return  # it is the client that is slow, and its own deadline comes first
         if self.connection is not None:
             self.connection.abort()
-        self.failed(Failure.IDLE_TIMEOUT if self._responded else Failure.RESPONSE_TIMEOUT)
+        if self._responded:
+            self.failed(Failure.CLIENT_GONE if self._response_held else Failure.IDLE_TIMEOUT)
+        else:
+            self.failed(Failure.RESPONSE_TIMEOUT)
 
     def _finish(self) -> None:
         """The attempt is over, and with it the exchange."""
@@ -335,6 +381,3 @@ class Exchange:
             self._pool.writer.end(self._row)
             self._row = -1
         self._service.active.discard(self)
-
-
-_NEVER = float("inf")

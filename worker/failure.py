@@ -37,6 +37,7 @@ class Failure(Enum):
     METHOD_REFUSED = "method_refused", Stage.REQUEST, Side.CLIENT
     CLIENT_GONE = "client_gone", Stage.REQUEST, Side.CLIENT
     LOOP = "loop", Stage.ROUTE, Side.GATEWAY
+    LAST_HOP = "last_hop", Stage.ROUTE, Side.GATEWAY
     NO_ROUTE = "no_route", Stage.ROUTE, Side.GATEWAY
     SHUTTING_DOWN = "shutting_down", Stage.ROUTE, Side.GATEWAY
     NO_BACKEND = "no_backend", Stage.ROUTE, Side.GATEWAY
@@ -74,6 +75,7 @@ STATUS: dict[Failure, int] = {
     Failure.HEADERS_TOO_LARGE: 431,
     Failure.METHOD_REFUSED: 405,
     Failure.LOOP: 508,
+    Failure.LAST_HOP: 200,
     Failure.NO_ROUTE: 404,
     Failure.SHUTTING_DOWN: 503,
     Failure.NO_BACKEND: 503,
@@ -101,6 +103,7 @@ RETRY_CONDITION: dict[Failure, str] = {
 """The word of ``[pools.NAME.retry] retry_on`` that allows another try; a failure that is not here is final."""
 
 REASONS: dict[int, str] = {
+    200: "OK",
     400: "Bad Request",
     404: "Not Found",
     405: "Method Not Allowed",

@@ -10,6 +10,7 @@ import re
 from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import quote
 
 from worker.answer import error_fields
 from worker.exchange import Exchange, exchange_for
@@ -104,14 +105,15 @@ class AsgiSide:
         try:
             try:
                 self._head, first = await self._read_head()
-                self._exchange = exchange = exchange_for(self._service, self._head, peer=self._peer, downstream=self)
+                self._exchange = exchange_for(self._service, self._head, peer=self._peer, downstream=self)
             except Refused as refused:
                 self._refuse(refused.failure, b"")
-                first = None
             else:
-                exchange.start()
-            if first is not None:
-                self._feed(first)
+                self._exchange.start()
+                if first is not None:
+                    self._feed(first)
+                if self._head.length:
+                    self.watch()  # the body is read beside, since the answer need not wait for it
             await self._send_all()
         finally:
             if self._reader is not None:
@@ -126,7 +128,7 @@ class AsgiSide:
             Refused: a server that let through what we do not forward.
         """
         scope = self._scope
-        target = scope.get("raw_path") or scope["path"].encode("latin-1")
+        target = scope.get("raw_path") or quote(scope["path"], safe="/%:@!$&'()*+,;=~").encode()
         if query := scope["query_string"]:
             target = b"%b?%b" % (target, query)
         version = scope["http_version"]
@@ -141,8 +143,6 @@ class AsgiSide:
         head = read_request(b"%b%b\r\n\r\n" % (line, fields), listen.max_header_bytes, listen.max_headers)
         if head is None:
             raise Refused(Failure.BAD_REQUEST, "not a request")
-        if head.length and first is None:
-            first = await self._receive()
         return head, first if head.length else None
 
     def _feed(self, message: Message) -> None:
@@ -153,10 +153,7 @@ class AsgiSide:
         if message["type"] == "http.disconnect":
             self._leave()
             return
-        more = message.get("more_body", False)
-        exchange.upload(message.get("body", b""), b"", done=not more)
-        if more and self._reader is None:
-            self._reader = asyncio.get_running_loop().create_task(self._read())
+        exchange.upload(message.get("body", b""), b"", done=not message.get("more_body", False))
 
     def watch(self) -> None:
         """Look out for the client's leaving from now on, unless the body is being read anyway."""
@@ -268,7 +265,7 @@ class AsgiSide:
     def hold_upload(self, *, hold: bool) -> None:
         """See ``Downstream``."""
         if hold:
-            self._upload_gate = asyncio.Event()
+            self._upload_gate = self._upload_gate or asyncio.Event()
         elif self._upload_gate is not None:
             self._upload_gate.set()
             self._upload_gate = None

@@ -13,18 +13,11 @@ from typing import Any, Protocol
 from typing_extensions import override
 
 from worker.answer import error_answer
-from worker.bodies import BodyReader, body_reader
-from worker.exchange import Exchange, exchange_for
+from worker.bodies import BodyReader, LengthReader, body_reader, encode_chunk, last_chunk
+from worker.exchange import NEVER, Exchange, exchange_for
 from worker.failure import Failure, Refused
 from worker.headers import Peer, is_trusted, response_fields, upgrade_of
-from worker.http1 import (
-    UNKNOWN_LENGTH,
-    RequestHead,
-    ResponseHead,
-    encode_chunk,
-    last_chunk,
-    read_request,
-)
+from worker.http1 import UNKNOWN_LENGTH, RequestHead, ResponseHead, read_request
 from worker.lane import Service
 from worker.tunnel import Tunnel
 
@@ -33,7 +26,6 @@ MAX_PIPELINED = 65_536
 LINGER_S = 2.0
 """How long we go on reading, and dropping, what a client sends after an answer that ended its connection: closing at
 once would reset it, and the reset could destroy the answer on its way (RFC 9112 §9.6)."""
-NEVER = float("inf")
 
 
 class Home(Service, Protocol):
@@ -48,7 +40,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_body", "_buffer", "_chunked_out", "_close_after", "_ends_with_connection", "_exchange", "_head", "_held",
-        "_lingering", "_peer", "_server_state", "_service", "_started", "_transport", "_tunnel", "_uploaded",
+        "_is_full", "_lingering", "_peer", "_server_state", "_service", "_started", "_transport", "_tunnel",
         "deadline",
     )  # fmt: skip
 
@@ -62,13 +54,13 @@ class ClientConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
         self._body: BodyReader | None = None
-        self._uploaded = 0
         self._chunked_out = False
         self._ends_with_connection = False
         self._close_after = False
         self._started = False
         self._lingering = False
         self._held = False
+        self._is_full = False
         self.deadline = NEVER
 
     @override
@@ -90,10 +82,12 @@ class ClientConnection(asyncio.Protocol):
         """The client is gone, and with it whatever was under way."""
         self._service.clients.discard(self)
         self._server_state.connections.discard(self)
-        if self._tunnel is not None:
-            self._tunnel.client_lost()
         exchange, self._exchange = self._exchange, None
-        if exchange is not None:
+        if exchange is None:
+            return
+        if self._tunnel is not None and self._tunnel.is_over and exc is None:
+            exchange.drain_tunnel()
+        else:
             exchange.abort()
 
     @override
@@ -115,9 +109,10 @@ class ClientConnection(asyncio.Protocol):
     @override
     def eof_received(self) -> bool:
         """The client sends no more. In a tunnel that is one direction; else it is leaving."""
-        if self._tunnel is not None:
-            return self._tunnel.client_eof()
-        return False
+        if self._tunnel is None:
+            return False
+        self._tunnel.client_eof()
+        return not self._transport.is_closing()
 
     def _read_head(self, data: bytes) -> None:
         listen = self._service.listen
@@ -131,21 +126,22 @@ class ClientConnection(asyncio.Protocol):
             self._buffer = b""
             self._begin(head, data)
         except Refused as refused:
-            self._close_after = True
+            self._head = _NO_HEAD
+            self._body = _ENDLESS
             self.refuse(refused.failure)
 
     def _begin(self, head: RequestHead, data: bytes) -> None:
         """Route a request, start its exchange, and feed it what came of its body."""
         service = self._service
         self._head = head
-        self._started = False
-        self._close_after = not head.keep_alive or service.draining
+        self._started = self._chunked_out = self._ends_with_connection = False
+        self._close_after = not head.keep_alive
         self.deadline = NEVER
         self._buffer = data[head.size :]
         if head.length:
             self._body = body_reader(head.length)
-            self._uploaded = 0
-            self.deadline = service.clock() + service.listen.body_idle_s
+            if b"expect" not in head.special:  # else it is the backend's turn
+                self.deadline = service.clock() + service.listen.body_idle_s
         try:
             self._exchange = exchange = exchange_for(service, head, peer=self._peer, downstream=self)
         except Refused as refused:
@@ -157,17 +153,13 @@ class ClientConnection(asyncio.Protocol):
             self._read_body(exchange, self._body, early)
 
     def _read_body(self, exchange: Exchange, body: BodyReader, data: bytes) -> None:
-        listen = self._service.listen
-        self.deadline = self._service.clock() + listen.body_idle_s
+        self.deadline = self._service.clock() + self._service.listen.body_idle_s
         try:
             payload = body.feed(data)
         except ValueError:
             self._abandon(Failure.BAD_REQUEST)
             return
-        self._uploaded += len(payload)
-        if 0 < listen.max_body_bytes < self._uploaded:
-            self._abandon(Failure.BODY_TOO_LARGE)
-        elif body.done:
+        if body.done:
             self._buffer = body.rest
             self._body = None
             self.deadline = NEVER
@@ -188,20 +180,12 @@ class ClientConnection(asyncio.Protocol):
     def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
         """See ``Downstream``."""
         service = self._service
-        is_old = self._head.version == 0
-        framing = None
-        self._chunked_out = head.length < 0 and not is_old
-        self._ends_with_connection = head.length < 0 and is_old
-        if self._ends_with_connection:
-            framing = b""
-        elif head.length == UNKNOWN_LENGTH:
-            framing = b"\r\nTransfer-Encoding: chunked"
-        if self._body is not None or service.draining or self._ends_with_connection:
-            self._close_after = True
+        framing = None if head.length >= 0 else self._reframe(head)
         fields = response_fields(head, service.via, service.date, framing=framing)
-        if self._close_after:
+        if self._close_after or self._body is not None or service.draining:
+            self._close_after = True
             fields += b"\r\nConnection: close"
-        elif is_old:
+        elif self._head.version == 0:
             fields += b"\r\nConnection: keep-alive"
         self._started = True
         if self._chunked_out:
@@ -209,6 +193,14 @@ class ClientConnection(asyncio.Protocol):
         self._transport.write(b"HTTP/1.1 %d%b%b\r\n\r\n%b" % (head.status, head.reason, fields, body))
         if done:
             self._over()
+
+    def _reframe(self, head: ResponseHead) -> bytes | None:
+        """How this client is told where the body ends: chunks, or the end of the connection for who knows none."""
+        if self._head.version == 0:
+            self._ends_with_connection = self._close_after = True
+            return b""
+        self._chunked_out = True
+        return b"\r\nTransfer-Encoding: chunked" if head.length == UNKNOWN_LENGTH else None
 
     def body(self, data: bytes, trailers: bytes, *, done: bool) -> None:
         """See ``Downstream``."""
@@ -224,6 +216,8 @@ class ClientConnection(asyncio.Protocol):
 
     def informational(self, head: ResponseHead) -> None:
         """See ``Downstream``; an HTTP/1.0 client does not know 1xx (RFC 9110 §15.2)."""
+        if head.status == 100 and self._body is not None:
+            self.deadline = self._service.clock() + self._service.listen.body_idle_s
         if self._head.version == 1:
             fields = response_fields(head, self._service.via, b"")
             self._transport.write(b"HTTP/1.1 %d%b%b\r\n\r\n" % (head.status, head.reason, fields))
@@ -236,7 +230,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport.write(error_answer(failure, self._head, self._service.date, close=self._close_after))
         self._over()
 
-    def cut(self, failure: Failure) -> None:  # noqa: ARG002 - the client sees only that the message is incomplete
+    def cut(self, failure: Failure) -> None:
         """See ``Downstream``: no terminator, no missing bytes made up.
 
         A body that ends with the connection would look complete, so that one is reset.
@@ -244,8 +238,15 @@ class ClientConnection(asyncio.Protocol):
         self._exchange = None
         if self._ends_with_connection:
             reset(self._transport)
+        elif failure is Failure.CLIENT_GONE:
+            self._transport.abort()
         else:
-            self._transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        """Close once the client has taken what is written, which it has to do in time."""
+        self.deadline = self._service.coarse.now + self._service.listen.body_idle_s
+        self._transport.close()
 
     def _over(self) -> None:
         """An answer is complete: close, linger, or take the next request."""
@@ -254,24 +255,35 @@ class ClientConnection(asyncio.Protocol):
             return
         if not self._close_after:
             self.deadline = self._service.coarse.now + self._service.listen.keepalive_s
-            if self._held:
-                self._held = False
-                self._transport.resume_reading()
-            if self._buffer:
-                data, self._buffer = self._buffer, b""
-                self._read_head(data)
-        elif self._body is not None:
+            if self._is_full:
+                self.hold_upload(hold=True)  # the next answer would pile up here
+            elif self._held or self._buffer:
+                self._go_on()
+        elif self._body is not None or self._buffer or self._held:
             self._linger()
         else:
-            self._transport.close()
+            self._close()
+
+    def _go_on(self) -> None:
+        """Take up the next request, in a turn of its own: a thousand of them must not lie on each other's stack."""
+        self.hold_upload(hold=False)
+        if self._buffer:
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._exchange is None and self._buffer and not self._lingering and not self._transport.is_closing():
+            data, self._buffer = self._buffer, b""
+            self._read_head(data)
 
     def _linger(self) -> None:
         """Send our FIN, and let the client find the answer before the connection goes."""
         self._lingering = True
         self._body = None
-        self.deadline = self._service.clock() + LINGER_S
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
+        self._buffer = b""
+        listen = self._service.listen
+        is_sent = not self._transport.get_write_buffer_size()
+        self.deadline = self._service.clock() + (LINGER_S if is_sent else listen.body_idle_s)
+        self._transport.write_eof()
         self.hold_upload(hold=False)
 
     def switched(self, head: ResponseHead, data: bytes) -> None:
@@ -283,7 +295,9 @@ class ClientConnection(asyncio.Protocol):
             b"\r\nConnection: Upgrade\r\nUpgrade: " + head.special.get(b"upgrade", upgrade_of(self._head))
         )
         self._transport.write(b"HTTP/1.1 101%b%b\r\n\r\n%b" % (head.reason, fields, data))
-        self._tunnel = Tunnel(self._transport, exchange.connection.transport, exchange.end_of_tunnel)
+        self._started = True
+        self._tunnel = Tunnel(self._transport, exchange.connection.transport)
+        self.hold_upload(hold=False)
         if self._buffer:
             early, self._buffer = self._buffer, b""
             self._tunnel.from_client(early)
@@ -304,20 +318,26 @@ class ClientConnection(asyncio.Protocol):
         self._held = hold
         if hold:
             self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
+            return
+        if self._body is not None and self.deadline != NEVER:
+            self.deadline = self._service.clock() + self._service.listen.body_idle_s
+        self._transport.resume_reading()
 
     @override
     def pause_writing(self) -> None:
         """The client takes no more: the backend has to wait."""
+        self._is_full = True
         if self._exchange is not None:
             self._exchange.hold_response(hold=True)
 
     @override
     def resume_writing(self) -> None:
         """The client takes more again."""
+        self._is_full = False
         if self._exchange is not None:
             self._exchange.hold_response(hold=False)
+        elif not self._lingering and not self._transport.is_closing():
+            self._go_on()
 
     def check_deadline(self, now: float) -> None:
         """Called by the worker's ticker: end what the client has kept us waiting for."""
@@ -325,11 +345,14 @@ class ClientConnection(asyncio.Protocol):
             return
         if self._exchange is not None:
             self._abandon(Failure.BODY_TIMEOUT)
+        elif self._lingering or self._is_full or self._transport.is_closing():
+            self._transport.abort()
         elif self._buffer:
-            self._close_after = True
+            self._head = _NO_HEAD
+            self._body = _ENDLESS
             self.refuse(Failure.HEADER_TIMEOUT)
         else:
-            self._transport.abort() if self._lingering else self._transport.close()
+            self._transport.close()
 
     def end(self) -> None:
         """The worker stops now: cut what is under way."""
@@ -356,7 +379,9 @@ def reset(transport: asyncio.Transport) -> None:
 
 
 _NO_HEAD = RequestHead(b"", b"", 1, b"", {}, b"", 0, 0)
-"""What a connection answers to before it could read a head."""
+"""What a connection answers to when it could not read a head."""
+_ENDLESS = LengthReader(0)
+"""The body of such a request: nobody knows where it ends."""
 
 
 def client_protocol(service: Home) -> Callable[..., ClientConnection]:

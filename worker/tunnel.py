@@ -5,44 +5,47 @@ end by construction. Each direction ends on its own; the tunnel ends with both.
 """
 
 import asyncio
-from collections.abc import Callable
 
 
 class Tunnel:
     """Two transports that have become one pipe."""
 
-    __slots__ = ("_backend", "_backend_done", "_client", "_client_done", "_ended")
+    __slots__ = ("_backend", "_backend_done", "_client", "_client_done")
 
-    def __init__(self, client: asyncio.Transport, backend: asyncio.Transport, ended: Callable[[], None]) -> None:
-        """Join them; ``ended`` is called once, when the tunnel is over."""
+    def __init__(self, client: asyncio.Transport, backend: asyncio.Transport) -> None:
+        """Join them."""
         self._client = client
         self._backend = backend
-        self._ended = ended
         self._client_done = False
         self._backend_done = False
+
+    @property
+    def is_over(self) -> bool:
+        """Whether both have said all they had to say; what is left is for their transports to send."""
+        return self._client_done and self._backend_done
 
     def from_client(self, data: bytes) -> None:
         """Bytes for the backend."""
         self._backend.write(data)
 
-    def client_eof(self) -> bool:
-        """The client sends no more; whether its transport is to stay open."""
+    def client_eof(self) -> None:
+        """The client sends no more."""
         self._client_done = True
-        if self._backend_done or self._backend.is_closing():
-            self._client.close()
-            return False
-        if self._backend.can_write_eof():
+        if self._backend_done or not self._backend.can_write_eof():
+            self._close()
+        elif not self._backend.is_closing():
             self._backend.write_eof()
-        return True
 
     def backend_eof(self) -> None:
         """The backend sends no more."""
         self._backend_done = True
         if self._client_done:
-            self._client.close()
-        elif not self._client.is_closing() and self._client.can_write_eof():
+            self._close()
+        elif not self._client.is_closing():
             self._client.write_eof()
 
-    def client_lost(self) -> None:
-        """The client's connection is gone: the backend's goes too."""
-        self._ended()
+    def _close(self) -> None:
+        """End both, each after what it still has to send."""
+        self._backend.close()
+        if self._backend_done:
+            self._client.close()

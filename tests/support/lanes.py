@@ -26,6 +26,7 @@ from sidecar.contract.model import Tally
 from waiting import eventually
 from wire import Headers
 from worker.board import board_for
+from worker.exchange import Exchange
 from worker.gateway import Gateway
 from worker.runtime import Runtime
 
@@ -52,6 +53,14 @@ class Lane:
     def upstream_connections(self) -> int:
         """Connections to backends, at rest or at work."""
         return sum(len(upstream.open) for pool in self.runtime.pools.values() for upstream in pool.upstreams.values())
+
+    @property
+    def backend_transport(self) -> asyncio.Transport:
+        """Our end of the connection that the only exchange under way has to its backend."""
+        [exchange] = self.runtime.active
+        assert isinstance(exchange, Exchange)
+        assert exchange.connection is not None
+        return exchange.connection.transport
 
     def counted(self, backend: Backend | int) -> Tally:
         """What the board has counted of a backend, which may be given by its port."""

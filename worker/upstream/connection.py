@@ -9,18 +9,17 @@ from typing import Protocol
 
 from typing_extensions import override
 
+from worker.bodies import ChunkedDecoder
 from worker.failure import Failure, Refused
-from worker.http1 import CHUNKED, ChunkedDecoder, ResponseHead, read_response
+from worker.http1 import CHUNKED, ResponseHead, read_response
 
 MAX_HEAD_BYTES = 65_536
 """A response head over this is refused, like Envoy's 60 KiB default."""
-_IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _RAW = range(6)
+_IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _CLOSED, _RAW = range(7)
 
 
 class Home(Protocol):
     """Whose connection it is."""
-
-    open: "set[UpstreamConnection]"
 
     def give(self, connection: "UpstreamConnection") -> None:
         """Let it rest."""
@@ -61,7 +60,7 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a backend; serves one request at a time."""
 
     __slots__ = (
-        "_buffer", "_decoder", "_left", "_mode", "_receiver", "_reusable", "_to_head", "_upstream",
+        "_buffer", "_decoder", "_is_full", "_left", "_mode", "_receiver", "_reusable", "_to_head", "_upstream",
         "idle_since", "request_sent", "reused", "silent", "transport",
     )  # fmt: skip
 
@@ -74,6 +73,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._decoder: ChunkedDecoder | None = None
         self._reusable = False
         self._to_head = False
+        self._is_full = False
         self.transport: asyncio.Transport = _NO_TRANSPORT
         self.reused = False
         self.silent = True
@@ -84,7 +84,6 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self.transport = transport  # type: ignore[assignment]  # both loops give a Transport for a stream
-        self._upstream.open.add(self)
 
     def send(self, receiver: Receiver, data: bytes, *, to_head: bool, complete: bool) -> None:
         """Begin a request. ``complete``: nothing follows ``data``. ``to_head``: the method is HEAD."""
@@ -125,19 +124,35 @@ class UpstreamConnection(asyncio.Protocol):
             receiver.body(data, b"", done=False)
 
     def _read_head(self, receiver: Receiver, data: bytes) -> None:
-        try:
-            head = read_response(data, MAX_HEAD_BYTES, to_head=self._to_head)
-        except Refused as refused:
-            self._fail(refused.failure)
-            return
-        if head is None:
-            self._buffer = data
-            return
-        self._buffer = b""
-        rest = data[head.size :]
-        if head.status < 200:
-            self._read_interim(receiver, head, rest)
-            return
+        """Read heads up to the final one; the interim ones before it are passed on as they come."""
+        while True:
+            try:
+                head = read_response(data, MAX_HEAD_BYTES, to_head=self._to_head)
+            except Refused as refused:
+                self._fail(refused.failure)
+                return
+            if head is None:
+                self._buffer = data
+                return
+            size = len(data) - head.size
+            data = data[head.size :]
+            if head.status >= 200:
+                self._buffer = b""
+                if size == head.length and head.keep_alive and self.request_sent and not self._is_full:
+                    self._retire_at_once()  # all of it in one read, and nothing left over: nearly every response
+                    receiver.response(head, data, done=True)
+                else:
+                    self._begin_body(receiver, head, data)
+                return
+            if head.status == 101:
+                self._switch(receiver, head, data)
+                return
+            receiver.informational(head)
+            if not data or self._receiver is not receiver:
+                self._buffer = b""
+                return
+
+    def _begin_body(self, receiver: Receiver, head: ResponseHead, rest: bytes) -> None:
         self._reusable = head.keep_alive
         length = head.length
         if length >= 0:
@@ -154,15 +169,17 @@ class UpstreamConnection(asyncio.Protocol):
             self._mode = _UNTIL_CLOSE
             receiver.response(head, rest, done=False)
 
-    def _read_interim(self, receiver: Receiver, head: ResponseHead, rest: bytes) -> None:
-        if head.status == 101:
-            self._mode = _RAW
-            self._upstream.forget(self)
-            receiver.switched(head, rest)
-            return
-        receiver.informational(head)
-        if rest and self._receiver is receiver:
-            self._read_head(receiver, rest)
+    def _switch(self, receiver: Receiver, head: ResponseHead, rest: bytes) -> None:
+        self._buffer = b""
+        self._mode = _RAW
+        self._upstream.forget(self)
+        receiver.switched(head, rest)
+
+    def _retire_at_once(self) -> None:
+        self._receiver = None
+        self._mode = _IDLE
+        self.reused = True
+        self._upstream.give(self)
 
     def _end_of_head(self, receiver: Receiver, head: ResponseHead, rest: bytes) -> None:
         """The whole response came in one read, the usual case."""
@@ -190,6 +207,8 @@ class UpstreamConnection(asyncio.Protocol):
         if not decoder.done or decoder.trailers:
             receiver.response(head, payload, done=False)
             if decoder.done and self._receiver is receiver:
+                # With the head the client may have had enough, and a connection at rest must read.
+                self._reusable = self._reusable and self.transport.is_reading()
                 self._retire_decoder(decoder)
                 receiver.body(b"", decoder.trailers, done=True)
             return
@@ -219,9 +238,8 @@ class UpstreamConnection(asyncio.Protocol):
         """The response is complete: rest in the pool, or close where anything is left over."""
         self._receiver = None
         self._mode = _IDLE
-        if self._reusable and self.request_sent and not self.transport.is_closing():
-            self.reused = True
-            self._upstream.give(self)
+        if self._reusable and self.request_sent and not self._is_full and not self.transport.is_closing():
+            self._retire_at_once()
         else:
             self._upstream.forget(self)
             self.transport.abort()
@@ -236,21 +254,26 @@ class UpstreamConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The backend sends no more; a tunnel stays open for the other direction."""
         receiver = self._receiver
-        if receiver is not None and self._mode == _RAW:
+        if receiver is not None and self._mode == _RAW and self.transport.can_write_eof():
             receiver.raw_eof()
             return True
-        return False
+        if self._mode == _UNTIL_CLOSE:
+            self._mode = _CLOSED
+        return False  # over TLS there is no half of a connection
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end of a body that ends with the connection; of anything else, a failure."""
+        """The end of a body that ends with the connection; of anything else, a failure.
+
+        Over TLS only the backend itself can say that this was all; anybody on the way can end TCP (RFC 9112 §9.8).
+        """
         self._upstream.forget(self)
         receiver = self._receiver
         self._receiver = None
         if receiver is None:
             return
         mode, self._mode = self._mode, _IDLE
-        if mode == _UNTIL_CLOSE and exc is None:
+        if mode == _CLOSED and exc is None:
             receiver.body(b"", b"", done=True)
         else:
             receiver.failed(Failure.RESET if mode == _HEAD else Failure.CUT_SHORT)
@@ -258,12 +281,14 @@ class UpstreamConnection(asyncio.Protocol):
     @override
     def pause_writing(self) -> None:
         """Our side of the backend's socket is full."""
+        self._is_full = True
         if self._receiver is not None:
             self._receiver.upstream_full(full=True)
 
     @override
     def resume_writing(self) -> None:
         """There is room again."""
+        self._is_full = False
         if self._receiver is not None:
             self._receiver.upstream_full(full=False)
 

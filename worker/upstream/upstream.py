@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from functools import partial
 from typing import Protocol
 
 from sidecar.contract.config import UpstreamTLS
@@ -90,7 +91,11 @@ class Upstream:
         """Make a new connection; ``waiter`` is called when it is there or cannot be had."""
         task = self._loop.create_task(self._connect(waiter))
         self._tasks[waiter] = task
-        task.add_done_callback(lambda _: self._tasks.pop(waiter, None))
+        task.add_done_callback(partial(self._connecting_is_over, waiter))
+
+    def _connecting_is_over(self, waiter: Connecting, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(waiter) is task:  # and not already the next one's, begun when this one failed
+            del self._tasks[waiter]
 
     def stop_connecting(self, waiter: Connecting) -> None:
         """The waiter is gone; a connection that is nearly there is dropped with it."""
@@ -107,9 +112,14 @@ class Upstream:
             waiter.failed(Failure.REFUSED)
         except ssl.SSLError:
             waiter.failed(Failure.TLS)
-        except OSError:
+        except (OSError, ValueError):  # the latter for a name that is none
             waiter.failed(Failure.UNREACHABLE)
         else:
+            if connection.transport.is_closing():
+                waiter.failed(Failure.UNREACHABLE)  # it closed what it had accepted, and was sent nothing
+                return
+            # Not before: uvloop tells a connection that was given up while it was made nothing of its end.
+            self.open.add(connection)
             waiter.connected(connection)
 
     async def _open(self) -> UpstreamConnection:
