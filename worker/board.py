@@ -74,7 +74,7 @@ def board_for(config: Config) -> "Board":
 class Board:
     """Memory shared by the workers of one master; ``rows`` backends by ``slots`` workers.
 
-    Everything here reads, but for ``claim`` and ``release``, which are the master's alone.
+    Everything here reads, but for ``claim`` and ``release``, the master's alone.
     """
 
     __slots__ = ("_counters", "_decay_s", "_high_water", "_inflight", "_owners", "_reals", "_words", "rows", "slots")
@@ -132,7 +132,7 @@ class Board:
     def writer(self, slot: int | None) -> "Writer":
         """The one writer of a slot, made in the worker that owns it.
 
-        With None, a worker past the last slot: it counts in memory of its own, which its siblings do not see.
+        None is a worker past the last slot: it counts in memory of its own, which its siblings do not see.
         """
         if slot is None:
             return Board.create(self.rows, 1, decay_s=self._decay_s).writer(0)
@@ -155,8 +155,7 @@ class Board:
     def latency(self, row: int, now: float) -> tuple[float, float]:
         """Decayed sum of seconds to headers and decayed number of samples, as of ``now``; both 0.0 with no samples.
 
-        The sums of a dead worker fade with the rest. A reader may catch a slot between two of its writes: that is
-        one sample off, once.
+        The sums of a dead worker fade with the rest. A slot caught between two writes is one sample off, once.
         """
         reals = self._reals
         total = weight = 0.0

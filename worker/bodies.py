@@ -139,6 +139,12 @@ def last_chunk(trailers: bytes) -> bytes:
     return b"0" + trailers + b"\r\n\r\n"
 
 
+def encode_chunks(payload: bytes, trailers: bytes, *, done: bool) -> bytes:
+    """What there is of a body as chunks, with its end where it is ``done``."""
+    chunk = encode_chunk(payload) if payload else b""
+    return chunk + last_chunk(trailers) if done else chunk
+
+
 BodyReader = LengthReader | ChunkedDecoder
 
 

@@ -5,54 +5,18 @@ awaited: callbacks come from the client's side and from the connection, and each
 """
 
 from sidecar.contract.model import Backend
-from worker.bodies import encode_chunk, last_chunk
-from worker.failure import Failure, Refused, Stage
-from worker.headers import Peer, is_last_hop, loops, request_fields, upgrade_of
+from worker.bodies import encode_chunks
+from worker.failure import Failure, Stage
+from worker.headers import Peer, request_fields, upgrade_of
 from worker.http1 import CHUNKED, RequestHead, ResponseHead
 from worker.lane import Downstream, Service
 from worker.pool import Pool
 from worker.retry import GATEWAY_ERRORS, IDEMPOTENT
-from worker.route import Destination, Router, split_target
+from worker.route import Destination
 from worker.upstream import UpstreamConnection
 
 NEVER = float("inf")
 """The deadline of what may take its time."""
-
-
-def exchange_for(service: Service, head: RequestHead, *, peer: Peer, downstream: Downstream) -> "Exchange":
-    """The exchange that a request's head asks for, not yet started.
-
-    Raises:
-        Refused: nobody serves it here.
-    """
-    if head.method in (b"TRACE", b"CONNECT"):
-        raise Refused(Failure.METHOD_REFUSED, "TRACE and CONNECT are not forwarded")
-    if b"via" in head.special and loops(head, service.via):
-        raise Refused(Failure.LOOP, "our own pseudonym in Via")
-    if b"max-forwards" in head.special and is_last_hop(head):
-        raise Refused(Failure.LAST_HOP, "Max-Forwards is 0")  # RFC 9110 §7.6.2: it is for us to answer
-    if 0 < service.listen.max_body_bytes < head.length:
-        raise Refused(Failure.BODY_TOO_LARGE, "Content-Length over max_body_bytes")
-    authority, target = None, head.target
-    destination = service.router.only if target.startswith(b"/") else None
-    if destination is None:
-        authority, target, destination = _routed(service.router, head)
-    return Exchange(
-        service, service.pools[destination.pool], destination, head, target, authority, peer, downstream
-    )  # fmt: skip
-
-
-def _routed(router: Router, head: RequestHead) -> tuple[bytes | None, bytes, Destination]:
-    """The authority that the target named, if any; the target in origin form; and where it goes."""
-    if head.target == b"*" and head.method != b"OPTIONS":
-        raise Refused(Failure.BAD_REQUEST, "asterisk-form is for OPTIONS alone")  # RFC 9112 §3.2.4
-    authority, path, query = split_target(head.target)
-    if authority is not None:
-        head.host = authority
-    destination = router.find(head.method, head.host, path)
-    if destination is None:
-        raise Refused(Failure.NO_ROUTE, "no route matches")
-    return authority, (path.removeprefix(destination.strip) or b"/") + query, destination
 
 
 class Exchange:
@@ -196,7 +160,7 @@ class Exchange:
             self._give_up(Failure.BODY_TOO_LARGE)
             return
         if self._head.length == CHUNKED:
-            data = (encode_chunk(data) if data else b"") + (last_chunk(trailers) if done else b"")
+            data = encode_chunks(data, trailers, done=done)
         self._request_done = done
         self._awaits_continue = False
         if self._pieces is not None:

@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from worker.answer import error_fields
-from worker.exchange import Exchange, exchange_for
+from worker.dispatch import exchange_for
+from worker.exchange import Exchange
 from worker.failure import STATUS, Failure, Refused
 from worker.headers import Peer, is_trusted, response_fields
 from worker.http1 import RequestHead, ResponseHead, read_request

@@ -69,6 +69,13 @@ class Peer:
         )  # fmt: skip
 
 
+def peer_of(peername: object, sockname: object, networks: Sequence[IPv4Network | IPv6Network]) -> Peer:
+    """Who is at the other end of a socket, by what asyncio calls the two ends; a unix socket's are no tuples."""
+    address = str(peername[0]) if isinstance(peername, tuple) else ""
+    port = int(sockname[1]) if isinstance(sockname, tuple) else 0
+    return Peer(address=address, port=port, trusted=is_trusted(address, networks))
+
+
 def is_trusted(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
     """Whether the address lies in one of the networks; what is no IP address never does."""
     try:
@@ -180,6 +187,12 @@ def response_fields(head: ResponseHead, via: bytes, date: bytes, *, framing: byt
     if b"date" not in special and head.status >= 200:
         fields += b"\r\nDate: " + date
     return b"%b\r\nVia: 1.%d %b" % (fields, head.version, via)
+
+
+def switching_fields(head: ResponseHead, request: RequestHead, via: bytes) -> bytes:
+    """The same for a 101: which protocol, as the backend says it, else as it was asked for."""
+    chosen = head.special.get(b"upgrade", upgrade_of(request))
+    return response_fields(head, via, b"") + b"\r\nConnection: Upgrade\r\nUpgrade: " + chosen
 
 
 def loops(head: RequestHead, via: bytes) -> bool:

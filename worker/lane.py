@@ -55,6 +55,23 @@ class Service(Protocol):
     active: "set[Ongoing]"
 
 
+class Client(Protocol):
+    """A client's connection, as the worker sees it."""
+
+    def check_deadline(self, now: float) -> None:
+        """End what it has kept us waiting for; ``now`` is monotonic."""
+
+    def end(self) -> None:
+        """The worker stops now."""
+
+
+class Home(Service, Protocol):
+    """The worker that client connections live in."""
+
+    clients: set[Client]
+    draining: bool
+
+
 class Ongoing(Protocol):
     """Something with deadlines that the worker's ticker keeps."""
 

@@ -5,34 +5,25 @@ head and body in one write where they came together. Pipelined requests wait the
 """
 
 import asyncio
-import socket
-import struct
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from typing_extensions import override
 
 from worker.answer import error_answer
-from worker.bodies import BodyReader, LengthReader, body_reader, encode_chunk, last_chunk
-from worker.exchange import NEVER, Exchange, exchange_for
+from worker.bodies import BodyReader, LengthReader, body_reader, encode_chunks
+from worker.dispatch import exchange_for
+from worker.exchange import NEVER, Exchange
 from worker.failure import Failure, Refused
-from worker.headers import Peer, is_trusted, response_fields, upgrade_of
+from worker.headers import Peer, peer_of, response_fields, switching_fields
 from worker.http1 import UNKNOWN_LENGTH, RequestHead, ResponseHead, read_request
-from worker.lane import Service
-from worker.tunnel import Tunnel
+from worker.lane import Home
+from worker.tunnel import Tunnel, reset
 
 MAX_PIPELINED = 65_536
 """Bytes of further requests we hold while one is under way; then the client has to wait."""
 LINGER_S = 2.0
 """How long we go on reading, and dropping, what a client sends after an answer that ended its connection: closing at
 once would reset it, and the reset could destroy the answer on its way (RFC 9112 §9.6)."""
-
-
-class Home(Service, Protocol):
-    """The worker that a client connection lives in."""
-
-    clients: set["ClientConnection"]
-    draining: bool
 
 
 class ClientConnection(asyncio.Protocol):
@@ -54,13 +45,8 @@ class ClientConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
         self._body: BodyReader | None = None
-        self._chunked_out = False
-        self._ends_with_connection = False
-        self._close_after = False
-        self._started = False
-        self._lingering = False
-        self._held = False
-        self._is_full = False
+        self._chunked_out = self._ends_with_connection = self._close_after = self._started = False
+        self._lingering = self._held = self._is_full = False
         self.deadline = NEVER
 
     @override
@@ -68,11 +54,8 @@ class ClientConnection(asyncio.Protocol):
         """A client is here; it has ``header_timeout_s`` to say what it wants."""
         self._transport = transport  # type: ignore[assignment]  # both loops give a Transport for a stream
         service = self._service
-        peer = transport.get_extra_info("peername")
-        here = transport.get_extra_info("sockname")
-        address = peer[0] if isinstance(peer, tuple) else ""
-        port = here[1] if isinstance(here, tuple) else 0
-        self._peer = Peer(address=address, port=port, trusted=is_trusted(address, service.listen.trusted_proxies))
+        names = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        self._peer = peer_of(*names, service.listen.trusted_proxies)
         self.deadline = service.clock() + service.listen.header_timeout_s
         service.clients.add(self)
         self._server_state.connections.add(self)
@@ -103,8 +86,7 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._buffer += data
             if len(self._buffer) > MAX_PIPELINED:
-                self._transport.pause_reading()
-                self._held = True
+                self.hold_upload(hold=True)
 
     @override
     def eof_received(self) -> bool:
@@ -189,7 +171,7 @@ class ClientConnection(asyncio.Protocol):
             fields += b"\r\nConnection: keep-alive"
         self._started = True
         if self._chunked_out:
-            body = self._chunk(body, b"", done=done)
+            body = encode_chunks(body, b"", done=done)
         self._transport.write(b"HTTP/1.1 %d%b%b\r\n\r\n%b" % (head.status, head.reason, fields, body))
         if done:
             self._over()
@@ -205,14 +187,11 @@ class ClientConnection(asyncio.Protocol):
     def body(self, data: bytes, trailers: bytes, *, done: bool) -> None:
         """See ``Downstream``."""
         if self._chunked_out:
-            data = self._chunk(data, trailers, done=done)
+            data = encode_chunks(data, trailers, done=done)
         if data:
             self._transport.write(data)
         if done:
             self._over()
-
-    def _chunk(self, data: bytes, trailers: bytes, *, done: bool) -> bytes:
-        return (encode_chunk(data) if data else b"") + (last_chunk(trailers) if done else b"")
 
     def informational(self, head: ResponseHead) -> None:
         """See ``Downstream``; an HTTP/1.0 client does not know 1xx (RFC 9110 §15.2)."""
@@ -231,10 +210,7 @@ class ClientConnection(asyncio.Protocol):
         self._over()
 
     def cut(self, failure: Failure) -> None:
-        """See ``Downstream``: no terminator, no missing bytes made up.
-
-        A body that ends with the connection would look complete, so that one is reset.
-        """
+        """See ``Downstream``; a body that ends with the connection would look complete, so that one is reset."""
         self._exchange = None
         if self._ends_with_connection:
             reset(self._transport)
@@ -291,9 +267,7 @@ class ClientConnection(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None or exchange.connection is None:
             return
-        fields = response_fields(head, self._service.via, b"") + (
-            b"\r\nConnection: Upgrade\r\nUpgrade: " + head.special.get(b"upgrade", upgrade_of(self._head))
-        )
+        fields = switching_fields(head, self._head, self._service.via)
         self._transport.write(b"HTTP/1.1 101%b%b\r\n\r\n%b" % (head.reason, fields, data))
         self._started = True
         self._tunnel = Tunnel(self._transport, exchange.connection.transport)
@@ -370,24 +344,7 @@ class ClientConnection(asyncio.Protocol):
             self._close_after = True
 
 
-def reset(transport: asyncio.Transport) -> None:
-    """Close so that the other side sees an error, not an end: RST instead of FIN."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-
-
 _NO_HEAD = RequestHead(b"", b"", 1, b"", {}, b"", 0, 0)
 """What a connection answers to when it could not read a head."""
 _ENDLESS = LengthReader(0)
 """The body of such a request: nobody knows where it ends."""
-
-
-def client_protocol(service: Home) -> Callable[..., ClientConnection]:
-    """What uvicorn calls to make a protocol: ``(config, server_state, app_state, _loop)``."""
-
-    def make(config: object, server_state: object, app_state: object, _loop: object = None) -> ClientConnection:  # noqa: ARG001
-        return ClientConnection(service, server_state)
-
-    return make

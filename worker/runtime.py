@@ -12,9 +12,9 @@ from sidecar.contract.connect import store_url
 from sidecar.contract.keys import PoolKeys
 from worker.board import Board, rows_of
 from worker.follow import Follower
-from worker.lane import Ongoing
+from worker.lane import Client, Ongoing
 from worker.pool import Pool
-from worker.protocol import ClientConnection, client_protocol
+from worker.protocol import ClientConnection
 from worker.report import Reporter, identity
 from worker.route import Router
 from worker.upstream import CoarseClock
@@ -52,11 +52,10 @@ class Runtime:
         self.date = b""
         self.draining = False
         self.active: set[Ongoing] = set()
-        self.clients: set[ClientConnection] = set()
+        self.clients: set[Client] = set()
         self.router = Router(config.effective_routes)
         self.pools = self._make_pools()
         self.knowledge: dict[str, Knowledge] = {name: pool.knowledge for name, pool in self.pools.items()}
-        self.client_protocol = client_protocol(self)
         keys = {name: PoolKeys(config.store.namespace, config.key_name(name)) for name in config.pools}
         self.follower = Follower(keys, self.knowledge, self._changed, lambda: store_url(config, environ))
         self.reporter = Reporter(
@@ -84,6 +83,12 @@ class Runtime:
             )
             for name, pool in self.config.pools.items()
         }
+
+    def client_protocol(
+        self, config: object, server_state: object, app_state: object, _loop: object = None  # noqa: ARG002
+    ) -> ClientConnection:  # fmt: skip
+        """A protocol for one client's connection; what uvicorn calls to make one."""
+        return ClientConnection(self, server_state)
 
     @property
     def busy(self) -> int:

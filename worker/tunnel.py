@@ -5,6 +5,8 @@ end by construction. Each direction ends on its own; the tunnel ends with both.
 """
 
 import asyncio
+import socket
+import struct
 
 
 class Tunnel:
@@ -49,3 +51,11 @@ class Tunnel:
         self._backend.close()
         if self._backend_done:
             self._client.close()
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """Close so that the other side sees an error, not an end: RST instead of FIN."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

@@ -41,7 +41,7 @@ def test_reasons_are_those_of_the_registry(status, reason):
     assert reason == names.get(status, HTTPStatus(status).phrase)
 
 
-@pytest.mark.parametrize("failure", sorted(STATUS.keys() - {Failure.LAST_HOP}, key=lambda failure: failure.text))
+@pytest.mark.parametrize("failure", [failure for failure in STATUS if failure is not Failure.LAST_HOP])
 def test_a_status_says_whose_fault_it_was(failure):
     """RFC 9110 §15.5, §15.6: 4xx the client's, 5xx anybody else's; 404 is ours to say, and still about the request."""
     is_clients = failure.side is Side.CLIENT or failure is Failure.NO_ROUTE
