@@ -146,7 +146,7 @@ def test_a_redis_that_cannot_be_reached_is_said_with_the_flag(folder: Path):
         (["up", URL, "--workers", "0"], "listen.workers: input should be greater than or equal to 1, not"),
         (["up", URL, "--bind", "nowhere"], "listen.bind: 'nowhere' is not HOST:PORT"),
         (["up", URL, "--redis", "localhost"], "store.url: needs redis://"),
-        (["up", URL, "--redis", "redis://h:port"], "store.url: Port could not be cast"),
+        (["up", URL, "--redis", "redis://h:port"], "store.url: port could not be cast"),
         (["up", URL, "--namespace", "A/B"], "store.namespace: "),
         (["up"], "pools: no backend is configured; give URLs"),
         (["monitor"], "pools: no backend is configured"),
