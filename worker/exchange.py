@@ -294,7 +294,8 @@ class Exchange:
         else:
             self._other_failures += 1
         row = self._row
-        allowed = self._pool.rules.allows(
+        tried = (*self._tried, row)
+        allowed = self._pool.has_untried(tried) and self._pool.rules.allows(
             failure,
             repeatable=self._can_repeat(),
             connect_failures=self._connect_failures,
@@ -312,7 +313,7 @@ class Exchange:
         self._pool.writer.retry(row)
         self._row = -1
         self._upload_held = False
-        self._tried = (*self._tried, row)
+        self._tried = tried
         self._attempt()
         return True
 

@@ -84,6 +84,10 @@ class Pool:
         """The backend for an attempt; see ``Policy.pick``."""
         return self._policy.pick(tried, now)
 
+    def has_untried(self, tried: Collection[int]) -> bool:
+        """Whether an attempt elsewhere is possible."""
+        return any(candidate.row not in tried for candidate in self.selection.candidates)
+
     def tick(self, now: float) -> None:
         """What time does to a pool, once a second: knowledge ages, connections have rested long enough."""
         if now >= self.selection.holds_until:

@@ -353,3 +353,9 @@ async def test_a_retried_request_is_the_same_request(start_lane: StartLane, back
     assert sent.target == both[0].target == both[1].target == b"/x?y"
     assert sent.all("host") == [f"127.0.0.1:{bad.port}".encode()]
     assert both[0].all("host") == [f"127.0.0.1:{backend.port}".encode()]
+
+
+async def test_without_another_backend_nothing_is_asked_twice(lane: Lane, backend: Backend):
+    backend.handler = answers(503)
+    assert (await fetch(lane.port)).status == 503
+    assert len(backend.requests) == 1
