@@ -119,11 +119,11 @@ class ChunkedDecoder:
 MAX_CHUNK_LINE = 1_024
 """Longest chunk-size line with its extensions; unbounded ones were a denial of service in Go (CVE-2023-39326)."""
 MAX_TRAILERS = 16_384
-_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"'
-_EXTENSIONS = rb"(?:;" + TOKEN + rb"++(?:=(?:" + TOKEN + rb"++|" + _QUOTED + rb"))?)*+"
+_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+_EXTENSIONS = rb"(?:;" + TOKEN + rb"++(?:=(?:" + TOKEN + rb"++|" + _QUOTED + rb"))?)*"
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})" + _EXTENSIONS + rb"\r\n")
 _CHUNK_SIZE_BEGUN = re.compile(rb"[0-9A-Fa-f]{0,15}(?:;[\t\x20-\x7e\x80-\xff]*+)?\r?")
-_TRAILER_SECTION = re.compile(rb"((?:" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)\r\n")
+_TRAILER_SECTION = re.compile(rb"((?:" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+\r\n)*)\r\n")
 _NOT_IN_TRAILERS = re.compile(
     rb"\r\n(?i:" + STEERING + rb"|authorization|content-(?:encoding|range|type)|cookie|set-cookie|trailer):[^\r]*+"
 )
