@@ -5,7 +5,7 @@ byte, in its order and case.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from worker.http1 import RequestHead, ResponseHead, Special, connection_tokens
@@ -69,8 +69,9 @@ class Peer:
         )  # fmt: skip
 
 
-def peer_of(peername: object, sockname: object, networks: Sequence[IPv4Network | IPv6Network]) -> Peer:
-    """Who is at the other end of a socket, by what asyncio calls the two ends; a unix socket's are no tuples."""
+def peer_of(extra_info: Callable[[str], object], networks: Sequence[IPv4Network | IPv6Network]) -> Peer:
+    """Who is at the other end of a transport, by what it says of its two ends; a unix socket's are no tuples."""
+    peername, sockname = extra_info("peername"), extra_info("sockname")
     address = str(peername[0]) if isinstance(peername, tuple) else ""
     port = int(sockname[1]) if isinstance(sockname, tuple) else 0
     return Peer(address=address, port=port, trusted=is_trusted(address, networks))

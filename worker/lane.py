@@ -61,6 +61,10 @@ class Client(Protocol):
     def check_deadline(self, now: float) -> None:
         """End what it has kept us waiting for; ``now`` is monotonic."""
 
+    @property
+    def is_flushing(self) -> bool:
+        """Whether it has yet to take the end of an answer."""
+
     def end(self) -> None:
         """The worker stops now."""
 

@@ -5,7 +5,6 @@ head and body in one write where they came together. Pipelined requests wait the
 """
 
 import asyncio
-from typing import Any
 
 from typing_extensions import override
 
@@ -31,13 +30,12 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_body", "_buffer", "_chunked_out", "_close_after", "_ends_with_connection", "_exchange", "_head", "_held",
-        "_is_full", "_lingering", "_peer", "_server_state", "_service", "_started", "_transport", "_tunnel",
+        "_is_full", "_lingering", "_peer", "_service", "_started", "_transport", "_tunnel",
         "deadline",
     )  # fmt: skip
 
-    def __init__(self, service: Home, server_state: Any) -> None:  # noqa: ANN401 - uvicorn's own type is private
+    def __init__(self, service: Home) -> None:
         self._service = service
-        self._server_state = server_state
         self._transport: asyncio.Transport
         self._peer: Peer
         self._head = _NO_HEAD
@@ -54,17 +52,14 @@ class ClientConnection(asyncio.Protocol):
         """A client is here; it has ``header_timeout_s`` to say what it wants."""
         self._transport = transport  # type: ignore[assignment]  # both loops give a Transport for a stream
         service = self._service
-        names = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        self._peer = peer_of(*names, service.listen.trusted_proxies)
+        self._peer = peer_of(transport.get_extra_info, service.listen.trusted_proxies)
         self.deadline = service.clock() + service.listen.header_timeout_s
         service.clients.add(self)
-        self._server_state.connections.add(self)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, and with it whatever was under way."""
         self._service.clients.discard(self)
-        self._server_state.connections.discard(self)
         exchange, self._exchange = self._exchange, None
         if exchange is None:
             return
@@ -313,6 +308,11 @@ class ClientConnection(asyncio.Protocol):
         elif not self._lingering and not self._transport.is_closing():
             self._go_on()
 
+    @property
+    def is_flushing(self) -> bool:
+        """Whether the client has yet to take the end of an answer."""
+        return self._exchange is None and self._transport.get_write_buffer_size() > 0
+
     def check_deadline(self, now: float) -> None:
         """Called by the worker's ticker: end what the client has kept us waiting for."""
         if now < self.deadline or (self._exchange is not None and self._held):
@@ -335,13 +335,6 @@ class ClientConnection(asyncio.Protocol):
             self._abandon(Failure.SHUTTING_DOWN)
         else:
             self._transport.abort()
-
-    def shutdown(self) -> None:
-        """Called by uvicorn when the server stops: end when idle, else after the answer under way."""
-        if self._exchange is None:
-            self._transport.close()
-        else:
-            self._close_after = True
 
 
 _NO_HEAD = RequestHead(b"", b"", 1, b"", {}, b"", 0, 0)

@@ -88,12 +88,12 @@ class Runtime:
         self, config: object, server_state: object, app_state: object, _loop: object = None  # noqa: ARG002
     ) -> ClientConnection:  # fmt: skip
         """A protocol for one client's connection; what uvicorn calls to make one."""
-        return ClientConnection(self, server_state)
+        return ClientConnection(self)
 
     @property
     def busy(self) -> int:
-        """Exchanges under way."""
-        return len(self.active)
+        """Exchanges under way, and answers that their clients have not taken yet."""
+        return len(self.active) + sum(client.is_flushing for client in self.clients)
 
     def selection(self, pool: str) -> Selection:
         """Who is eligible in a pool just now."""

@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from backend import Backend, Connection, Request
+from backend import Backend, Connection, Request, answers
 from lanes import Lane, StartLane, settled
 from raw_client import RawClient
 from rude import unresponsive
@@ -146,7 +146,7 @@ async def test_one_slow_client_holds_up_nobody_else(lane: Lane, backend: Backend
         slow.pause_reading()
         await slow.request()
         await eventually(lambda: backend.requests)
-        for _ in range(50):
+        for _ in range(15):
             await quick.request(target="/quick")
             assert (await quick.read_response(within=1)).body == b"quick"
         slow.abort()
@@ -189,3 +189,29 @@ async def test_half_an_answer_to_a_slow_client_stays_half(lane: Lane, backend: B
             await client.read_response()
     if isinstance(caught.value, TruncatedError):
         assert len(caught.value.got) == 2_000_000
+
+
+async def test_an_answer_that_its_client_has_not_taken_keeps_the_worker_busy(lane: Lane, backend: Backend):
+    """Else a drain would end the worker with the tail of a slow reader's download still in its hands."""
+    lane.needs("client")
+    for size in range(1 << 20, 16 << 20, 64 << 10):  # more than the sockets take, not so much that the backend waits
+        backend.handler = answers(200, [], b"x" * size)
+        async with RawClient(lane.port) as client:
+            client.pause_reading()
+            await client.request()
+            if await lane_is_flushing(lane):
+                assert lane.runtime.busy == 1
+                client.resume_reading()
+                await client.read_response()
+                await eventually(lambda: lane.runtime.busy == 0)
+                return
+    pytest.fail("no size was between the two")
+
+
+async def lane_is_flushing(lane: Lane) -> bool:
+    """Whether the exchange is over before the client has taken anything."""
+    for _ in range(15):
+        if not lane.runtime.active and any(client.is_flushing for client in lane.runtime.clients):
+            return True
+        await asyncio.sleep(0.002)
+    return False
