@@ -104,7 +104,7 @@ async def test_while_connecting(start_lane: StartLane, leave: Leave):
 
 
 async def test_while_connecting_for_the_second_time(start_lane: StartLane, leave: Leave):
-    """The first attempt's end must not make us forget the second attempt at the same backend."""
+    """The first attempt's end must not make us forget the second attempt."""
     accepted: list[asyncio.StreamWriter] = []
 
     async def handshake(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -116,7 +116,7 @@ async def test_while_connecting_for_the_second_time(start_lane: StartLane, leave
 
     async with await asyncio.start_server(handshake, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        lane = await start_lane(f"https://127.0.0.1:{port}", tls={"verify": False})
+        lane = await start_lane(f"https://127.0.0.1:{port}", f"https://localhost:{port}", tls={"verify": False})
         async with RawClient(lane.port) as client:
             await client.request()
             await eventually(lambda: len(accepted) == 2)
