@@ -44,12 +44,15 @@ class Gateway:
         self._waiting: set[AsgiSide] = set()
         self._peers: dict[tuple[str, int, str], Peer] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request."""
         if scope["type"] != "http":
             raise ValueError(f"the gateway forwards http, not {scope['type']}")
-        side = AsgiSide(self._service, self._peer(scope), scope, receive, send)
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()  # asks for the process id each time, which is a syscall
+        side = AsgiSide(self._service, self._loop, self._peer(scope), scope, receive, send)
         self._watch_later(side)
         try:
             await side.run()
@@ -85,8 +88,17 @@ class Gateway:
 class AsgiSide:
     """The client's side of one exchange, behind ``receive`` and ``send``."""
 
-    def __init__(self, service: Service, peer: Peer, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        service: Service,
+        loop: asyncio.AbstractEventLoop,
+        peer: Peer,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
         self._service = service
+        self._loop = loop
         self._peer = peer
         self._scope = scope
         self._receive = receive
@@ -159,7 +171,7 @@ class AsgiSide:
     def watch(self) -> None:
         """Look out for the client's leaving from now on, unless the body is being read anyway."""
         if self._reader is None and not self._over:
-            self._reader = asyncio.get_running_loop().create_task(self._read())
+            self._reader = self._loop.create_task(self._read())
 
     async def _read(self) -> None:
         """Read the body, then wait for the end."""
@@ -184,7 +196,7 @@ class AsgiSide:
         events = self._events
         while events or not self._over:
             if not events:
-                self._news = asyncio.get_running_loop().create_future()
+                self._news = self._loop.create_future()
                 await self._news
                 self._news = None
                 continue
