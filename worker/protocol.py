@@ -124,10 +124,11 @@ class ClientConnection(asyncio.Protocol):
         except Refused as refused:
             self.refuse(refused.failure)
             return
-        exchange.start()
-        if self._body is not None and self._buffer and self._exchange is exchange:
+        if self._body is not None and self._buffer:  # before the start, so that head and body leave in one write
             early, self._buffer = self._buffer, b""
             self._read_body(exchange, self._body, early)
+        if self._exchange is exchange:
+            exchange.start()
 
     def _read_body(self, exchange: Exchange, body: BodyReader, data: bytes) -> None:
         self.deadline = self._service.clock() + self._service.listen.body_idle_s
