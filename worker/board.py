@@ -251,15 +251,8 @@ class Writer:
         """The attempt is over: answered to its last byte, failed or given up. Exactly once for each ``begin``."""
         self._words[self._inflight[row]] -= 1
 
-    def respond(self, row: int, latency_s: float, now: float) -> None:
-        """Response headers came ``latency_s`` after the attempt began."""
-        cell = self._counters[row]
-        self._words[cell + _RESPONSES] += 1
-        self._reals[cell + _LATENCY] += latency_s
-        self._sample(row, cell, latency_s, now)
-
     def answer(self, row: int, code: int, latency_s: float, now: float) -> None:
-        """``status`` and ``respond`` in one, for every response that is no failure."""
+        """Response headers came ``latency_s`` after the attempt began, and the backend is not to blame for them."""
         cell = self._counters[row]
         words = self._words
         words[cell + _RESPONSES] += 1

@@ -24,11 +24,9 @@ class Event(StrEnum):
     SLOTS_EXHAUSTED = "slots-exhausted"
     WORKER_BOOTED = "worker-booted"
     WORKER_GONE = "worker-gone"
-    BACKEND_DOWN = "backend-down"
     CHILD_DIED = "child-died"
     RESTARTING = "restarting"
     DRAINING = "draining"
-    SHADOWED = "shadowed"
     CONFIG = "config"
 
 

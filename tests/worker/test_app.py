@@ -125,8 +125,7 @@ async def test_traffic_is_counted_over_all_workers_and_never_falls(app: FastAPI,
     dying, living = runtime.board.writer(slot), runtime.worker()
     for writer in (dying, living):
         writer.begin(row)
-        writer.respond(row, 0.25, NOW)
-        writer.status(row, 204)
+        writer.answer(row, 204, 0.25, NOW)
     dying.fail(row, 0.1, NOW)
     dying.retry(row)
     assert await sample(app, "sidebeat_inflight", pool="api", backend="b") == 2

@@ -98,7 +98,7 @@ def test_each_pool_decays_at_its_own_pace():
     board = board_for(CONFIG)
     writer = board.writer(claimed(board))
     for row in (0, 2):
-        writer.respond(row, 1.0, now=0.0)
+        writer.answer(row, 200, 1.0, now=0.0)
 
     assert board.latency(0, now=3.0) == pytest.approx((exp(-1), exp(-1)))
     assert board.latency(2, now=3.0) == pytest.approx((exp(-2), exp(-2)))
@@ -136,8 +136,7 @@ def test_everything_a_worker_sees_is_counted(board: Board):
     writer = board.writer(claimed(board))
     for latency_s in (0.25, 0.5):
         writer.begin(1)
-        writer.respond(1, latency_s, now=1.0)
-        writer.status(1, 200)
+        writer.answer(1, 200, latency_s, now=1.0)
         writer.end(1)
     writer.begin(1)
     writer.fail(1, 0.125, now=1.0)
@@ -194,7 +193,7 @@ def test_the_split_over_slots_does_not_change_the_decayed_sums(
         if is_failure:
             writers[slot].fail(0, seconds, now)
         else:
-            writers[slot].respond(0, seconds, now)
+            writers[slot].answer(0, 200, seconds, now)
         told.append((now, max(seconds, 1.0) if is_failure else seconds))
     now += wait
 
@@ -206,9 +205,9 @@ def test_the_split_over_slots_does_not_change_the_decayed_sums(
 
 def test_a_clock_reading_from_before_the_last_sample_does_not_blow_up(board: Board):
     writer = board.writer(claimed(board))
-    writer.respond(0, 1.0, now=1e6)
+    writer.answer(0, 200, 1.0, now=1e6)
 
-    writer.respond(0, 1.0, now=0.0)
+    writer.answer(0, 200, 1.0, now=0.0)
 
     assert board.latency(0, now=0.0) == (2.0, 2.0)
 
@@ -234,7 +233,7 @@ def test_siblings_see_how_far_a_worker_is(board: Board):
 def test_a_worker_past_the_last_slot_counts_for_itself_alone(board: Board):
     writer = board.writer(None)
     writer.begin(2)
-    writer.respond(2, 0.5, now=1.0)
+    writer.answer(2, 200, 0.5, now=1.0)
     writer.mark(booted=True)
 
     assert writer.tally(2) == Tally(inflight=1, requests=1, responses=1, latency_s=0.5)
@@ -246,8 +245,7 @@ def test_a_respawned_worker_gets_a_clean_slot_and_the_totals_go_on(board: Board)
     slot = claimed(board)
     dead = board.writer(slot)
     dead.begin(0)
-    dead.respond(0, 0.5, now=1.0)
-    dead.status(0, 200)
+    dead.answer(0, 200, 0.5, now=1.0)
     dead.mark(booted=True, draining=True)
 
     board.release(slot)
@@ -265,7 +263,7 @@ def test_a_respawned_worker_gets_a_clean_slot_and_the_totals_go_on(board: Board)
 
 def test_what_a_dead_worker_learned_of_latency_fades_instead_of_vanishing(board: Board):
     slot = claimed(board)
-    board.writer(slot).respond(0, 2.0, now=0.0)
+    board.writer(slot).answer(0, 200, 2.0, now=0.0)
 
     board.release(slot)
 
@@ -306,8 +304,7 @@ def test_two_writers_never_disturb_each_other_and_readers_see_no_torn_count(boar
         writer = board.writer(slot)
         for turn in range(rounds):
             writer.begin(0)
-            writer.respond(0, 1.0, now=float(turn))
-            writer.status(0, 200)
+            writer.answer(0, 200, 1.0, now=float(turn))
             writer.end(0)
         writer.mark(booted=True)
 
@@ -340,7 +337,7 @@ def test_totals_never_fall_while_workers_die_and_are_replaced(board: Board):
         writer = board.writer(slot)
         for _ in range(each):
             writer.begin(0)
-            writer.respond(0, 0.01, now=1.0)
+            writer.answer(0, 200, 0.01, now=1.0)
         writer.mark(booted=True)
         signal.pause()
 

@@ -86,7 +86,7 @@ async def reported(store: Redis, keys: PoolKeys = API) -> Report:
 
 async def test_a_report_says_what_the_worker_saw_of_each_pool(fake: Redis, reporting: Reporting):
     reporting.writer.begin(0)
-    reporting.writer.respond(0, 0.25, now=1.0)
+    reporting.writer.answer(0, 200, 0.25, now=1.0)
     reporting.writer.begin(2)
     reporting.writer.fail(2, 1.0, now=1.0)
     reporting.writer.retry(2)
