@@ -96,16 +96,15 @@ class Exchange:
         self._pool.writer.begin(row)
         connection = self._pool.upstreams[row].take()
         if connection is None:
-            self._connect(now)
+            self._connect()
         else:
             self._send(connection)
             if self._tried:
                 self._let_upload()
 
-    def _connect(self, now: float) -> None:
-        """Wait for a new connection; a body not yet read is not read before a backend has accepted."""
+    def _connect(self) -> None:
+        """Wait for a new connection, which has a deadline of its own; a body not yet read is not read before that."""
         self._connecting = True
-        self.deadline = now + self._pool.timeouts.connect_s + 1.0
         if not self._request_done:
             self._downstream.hold_upload(hold=True)
         self._pool.upstreams[self._row].connect(self)
@@ -217,8 +216,7 @@ class Exchange:
     def switched(self, head: ResponseHead, data: bytes) -> None:
         """See ``Receiver``; a switch that nobody asked for is no response."""
         if not upgrade_of(self._head):
-            if self.connection is not None:
-                self.connection.abort()
+            self._drop_connection()
             self.failed(Failure.BAD_RESPONSE)
             return
         self._account(head.status, self._service.clock())
@@ -271,7 +269,7 @@ class Exchange:
             now = self._service.clock()
             self._upload_held = False
             self._pool.upstreams[self._row].close_idle(now)
-            self._connect(now)
+            self._connect()
         elif not self._retries(failure, self._service.clock()):
             self._give_up(failure)
 
@@ -306,9 +304,7 @@ class Exchange:
         self._pool.writer.fail(row, now - self._began, now)
         if not allowed:
             return False
-        if self.connection is not None:
-            self.connection.abort()
-            self.connection = None
+        self._drop_connection()
         self._pool.writer.end(row)
         self._pool.writer.retry(row)
         self._row = -1
@@ -319,11 +315,9 @@ class Exchange:
 
     def abort(self) -> None:
         """The client is gone: give the attempt up at once, and hold nothing against the backend."""
-        if self.connection is not None:
-            self.connection.abort()
-            self.connection = None
-        elif self._connecting:
+        if self._connecting:
             self._pool.upstreams[self._row].stop_connecting(self)
+        self._drop_connection()
         self._finish()
 
     def check_deadline(self, now: float) -> None:
@@ -333,12 +327,16 @@ class Exchange:
         is_backends_turn = self._request_done or self._upload_held or self._awaits_continue
         if not is_backends_turn and not self._responded:
             return  # it is the client that is slow, and its own deadline comes first
-        if self.connection is not None:
-            self.connection.abort()
+        self._drop_connection()
         if self._responded:
             self.failed(Failure.CLIENT_GONE if self._response_held else Failure.IDLE_TIMEOUT)
         else:
             self.failed(Failure.RESPONSE_TIMEOUT)
+
+    def _drop_connection(self) -> None:
+        if self.connection is not None:
+            self.connection.abort()
+            self.connection = None
 
     def _finish(self) -> None:
         """The attempt is over, and with it the exchange."""

@@ -17,7 +17,7 @@ from worker.dispatch import exchange_for
 from worker.exchange import Exchange
 from worker.failure import STATUS, Failure, Refused
 from worker.headers import Peer, is_trusted, response_fields
-from worker.http1 import RequestHead, ResponseHead, read_request
+from worker.http1 import BODILESS, RequestHead, ResponseHead, read_request
 from worker.lane import Service
 
 Message = MutableMapping[str, Any]
@@ -31,8 +31,6 @@ MAX_PEERS = 1_024
 HIGH_WATER = 65_536
 """Bytes queued for a client before its backend has to wait; uvicorn's own mark."""
 
-_BODILESS = frozenset({204, 304})
-"""uvicorn takes a Content-Length beside these for a promise of that many bytes, and fails."""
 _FIELD = re.compile(rb"\r\n([^:]++):[ \t]*+([^\r]*+)")
 
 
@@ -218,7 +216,8 @@ class AsgiSide:
     def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
         """See ``Downstream``; the server does the framing."""
         service = self._service
-        unframed = head.length < 0 or head.status in _BODILESS
+        # uvicorn takes a Content-Length beside a 304 for a promise of that many bytes, and fails.
+        unframed = head.length < 0 or head.status in BODILESS
         fields = response_fields(head, service.via, service.date, framing=b"" if unframed else None)
         start = {
             "type": "http.response.start",

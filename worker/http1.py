@@ -39,7 +39,8 @@ _REQUEST_SPECIAL = _special(b"chtuevfkmpxi", _IN_BOTH + _IN_REQUESTS)
 _RESPONSE_SPECIAL = _special(b"cdhtuvkpx", _IN_BOTH + _IN_RESPONSES)
 _IN_AUTHORITY = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._~!$&'()*+;=%[]:"
 
-_BODILESS = frozenset({204, 304})
+BODILESS = frozenset({204, 304})
+"""Statuses whose responses have no body, whatever their fields say (RFC 9112 §6.3)."""
 _EAGER = 4_096
 """So far into an incomplete head we look for what is wrong with it: looking at all of 64 KiB at each of its bytes took
 a minute of a worker's time (measured)."""
@@ -228,7 +229,7 @@ def read_response(data: bytes, max_bytes: int, *, to_head: bool) -> ResponseHead
     special = read_special(fields, _RESPONSE_SPECIAL)
     version = 1 if minor == b"1" else 0
     length = _response_length(special, version)
-    if to_head or status < 200 or status in _BODILESS:
+    if to_head or status < 200 or status in BODILESS:
         length = 0
     return ResponseHead(status, reason, version, fields, special, length, size)
 
