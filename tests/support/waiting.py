@@ -73,10 +73,27 @@ def eventually_sync(
 
 
 def free_port() -> int:
-    """A loopback port that was free a moment ago; prefer binding port 0 where the program under test can."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that nobody listens on and nobody else is told of while this process lives, in no other process
+    either; prefer binding port 0 where the program under test can.
+
+    It is outside the range that the kernel chooses from by itself. An abstract unix socket of its name claims it: the
+    kernel frees that with the process, however it ends.
+    """
+    for port in range(20000, 30000):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0test-port-{port}")
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            claim.close()
+        else:
+            _claims.append(claim)
+            return port
+    raise AssertionError("every port is taken")
+
+
+_claims: list[socket.socket] = []
 
 
 def is_port_open(port: int) -> bool:
