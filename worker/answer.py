@@ -24,6 +24,7 @@ TEXTS: dict[Failure, str] = {
     Failure.NO_ROUTE: "No route matches this request.",
     Failure.SHUTTING_DOWN: "The proxy is stopping, and the backend had not answered yet.",
     Failure.NO_BACKEND: "No backend takes requests at the moment.",
+    Failure.QUEUE_TIMEOUT: "All connections to the backend are in use.",
     Failure.REFUSED: "The backend refused the connection.",
     Failure.UNREACHABLE: "The backend cannot be reached.",
     Failure.CONNECT_TIMEOUT: "The backend did not accept the connection in time.",
@@ -53,7 +54,7 @@ def error_fields(failure: Failure, fields: bytes) -> tuple[list[tuple[bytes, byt
         (b"Cache-Control", b"no-store"),
         (b"x-sidebeat-error", failure.text.encode()),
     ]
-    if failure in (Failure.NO_BACKEND, Failure.SHUTTING_DOWN):
+    if failure in (Failure.NO_BACKEND, Failure.QUEUE_TIMEOUT, Failure.SHUTTING_DOWN):
         headers.append((b"Retry-After", b"1"))
     if failure in (Failure.METHOD_REFUSED, Failure.LAST_HOP):
         headers.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))

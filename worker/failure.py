@@ -41,6 +41,7 @@ class Failure(Enum):
     NO_ROUTE = "no_route", Stage.ROUTE, Side.GATEWAY
     SHUTTING_DOWN = "shutting_down", Stage.ROUTE, Side.GATEWAY
     NO_BACKEND = "no_backend", Stage.ROUTE, Side.GATEWAY
+    QUEUE_TIMEOUT = "queue_timeout", Stage.ROUTE, Side.GATEWAY
     REFUSED = "connect_refused", Stage.CONNECT, Side.BACKEND
     UNREACHABLE = "connect_failed", Stage.CONNECT, Side.BACKEND
     CONNECT_TIMEOUT = "connect_timeout", Stage.CONNECT, Side.BACKEND
@@ -79,6 +80,7 @@ STATUS: dict[Failure, int] = {
     Failure.NO_ROUTE: 404,
     Failure.SHUTTING_DOWN: 503,
     Failure.NO_BACKEND: 503,
+    Failure.QUEUE_TIMEOUT: 503,
     Failure.REFUSED: 502,
     Failure.UNREACHABLE: 502,
     Failure.CONNECT_TIMEOUT: 504,

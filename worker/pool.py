@@ -11,15 +11,15 @@ from sidecar.contract.config import Pool as PoolConfig
 from worker.board import Board, Writer
 from worker.pick import Draw, Policy, PowerOfChoices, RoundRobin
 from worker.retry import RetryRules
-from worker.upstream import IDLE_S, CoarseClock, Upstream
-from worker.view import Candidate, Knowledge, Selection, Tier, candidates
+from worker.upstream import CoarseClock, Upstream
+from worker.view import Knowledge, Selection, Tier, candidates
 
 
 class Pool:
     """A pool at work in one worker."""
 
     __slots__ = (
-        "_members", "_policy", "_rows", "knowledge", "name", "replay_bytes", "rules", "selection", "timeouts",
+        "_members", "_policy", "_rows", "knowledge", "name", "pick", "replay_bytes", "rules", "selection", "timeouts",
         "upstreams", "writer",
     )  # fmt: skip
 
@@ -59,13 +59,14 @@ class Pool:
         self.writer = writer
         self.upstreams = {
             rows[backend.id]: Upstream(
-                backend.address, config.tls, connect_s=config.timeouts.connect_s, loop=loop, coarse=coarse
+                backend.address, config.tls, config.connections, config.timeouts, loop=loop, coarse=coarse
             )
             for backend in config.members
         }
         self._members = config.members
         self._rows = rows
         self._policy = _policy(config, board, draw)
+        self.pick = self._policy.pick
         self.selection = Selection(tier=Tier.NONE)
         self.reselect(coarse.now)
 
@@ -80,10 +81,6 @@ class Pool:
                     self.writer.forget(candidate.row)
         self._policy.use(self.selection.candidates, now)
 
-    def pick(self, tried: Collection[int], now: float) -> Candidate | None:
-        """The backend for an attempt; see ``Policy.pick``."""
-        return self._policy.pick(tried, now)
-
     def has_untried(self, tried: Collection[int]) -> bool:
         """Whether an attempt elsewhere is possible."""
         return any(candidate.row not in tried for candidate in self.selection.candidates)
@@ -93,7 +90,7 @@ class Pool:
         if now >= self.selection.holds_until:
             self.reselect(now)
         for upstream in self.upstreams.values():
-            upstream.close_idle(now - IDLE_S)
+            upstream.tick(now)
 
     def close(self) -> None:
         """Close all connections."""
@@ -108,7 +105,7 @@ def _policy(config: PoolConfig, board: Board, draw: Draw) -> Policy:
         case "p2c_ewma":
             return PowerOfChoices(
                 draw,
-                in_flight=board.in_flight,
+                in_flight=board.under_way,
                 latency=board.latency,
                 choices=config.balancing.choices,
                 slow_start_s=config.balancing.slow_start_s,

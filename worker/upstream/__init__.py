@@ -1,6 +1,7 @@
 """One backend's connections."""
 
 from worker.upstream.connection import Receiver, UpstreamConnection
-from worker.upstream.upstream import IDLE_S, CoarseClock, Upstream
+from worker.upstream.queue import Connecting
+from worker.upstream.upstream import CoarseClock, Upstream
 
-__all__ = ["IDLE_S", "CoarseClock", "Receiver", "Upstream", "UpstreamConnection"]
+__all__ = ["CoarseClock", "Connecting", "Receiver", "Upstream", "UpstreamConnection"]

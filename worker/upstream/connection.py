@@ -12,10 +12,11 @@ from typing_extensions import override
 from worker.bodies import ChunkedDecoder
 from worker.failure import Failure, Refused
 from worker.http1 import CHUNKED, ResponseHead, read_response
+from worker.outbox import Outbox
 
 MAX_HEAD_BYTES = 65_536
 """A response head over this is refused, like Envoy's 60 KiB default."""
-_IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _CLOSED, _RAW = range(7)
+_IDLE, _UNSENT, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _CLOSED, _RAW = range(8)
 
 
 class Home(Protocol):
@@ -26,6 +27,12 @@ class Home(Protocol):
 
     def forget(self, connection: "UpstreamConnection") -> None:
         """It is gone, or will never rest again."""
+
+    def lost(self, connection: "UpstreamConnection") -> None:
+        """It has ended; where it rested, by the backend's will."""
+
+    def told(self, keep_alive: bytes) -> None:
+        """The backend says how long it keeps a connection: the value of ``Keep-Alive``."""
 
 
 class Receiver(Protocol):
@@ -60,14 +67,15 @@ class UpstreamConnection(asyncio.Protocol):
     """One connection to a backend; serves one request at a time."""
 
     __slots__ = (
-        "_buffer", "_decoder", "_is_full", "_left", "_mode", "_receiver", "_reusable", "_to_head", "_upstream",
-        "idle_since", "request_sent", "reused", "silent", "transport",
+        "_buffer", "_decoder", "_is_full", "_left", "_mode", "_receiver", "_request", "_reusable", "_to_head",
+        "_upstream", "request_sent", "reused", "silent", "transport", "turns",
     )  # fmt: skip
 
     def __init__(self, upstream: Home) -> None:
         self._upstream = upstream
         self._receiver: Receiver | None = None
         self._mode = _IDLE
+        self._request = b""
         self._buffer = b""
         self._left = 0
         self._decoder: ChunkedDecoder | None = None
@@ -78,21 +86,33 @@ class UpstreamConnection(asyncio.Protocol):
         self.reused = False
         self.silent = True
         self.request_sent = False
-        self.idle_since = 0.0
+        self.turns = 0
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
         self.transport = transport  # type: ignore[assignment]  # both loops give a Transport for a stream
 
-    def send(self, receiver: Receiver, data: bytes, *, to_head: bool, complete: bool) -> None:
+    def send(self, receiver: Receiver, data: bytes, outbox: Outbox, *, to_head: bool, complete: bool) -> None:
         """Begin a request. ``complete``: nothing follows ``data``. ``to_head``: the method is HEAD."""
         self._receiver = receiver
-        self._mode = _HEAD
         self._to_head = to_head
         self.silent = True
         self.request_sent = complete
-        self.transport.write(data)
+        if complete:
+            self._mode = _UNSENT
+            self._request = data
+            outbox.put(self)
+        else:
+            self._mode = _HEAD
+            self.transport.write(data)
+
+    def flush(self) -> None:
+        """See ``Sender``."""
+        if self._mode == _UNSENT:
+            self._mode = _HEAD
+            self.transport.write(self._request)
+            self._request = b""
 
     def abort(self) -> None:
         """Give the exchange up: no more calls to the receiver, and the backend sees the connection end."""
@@ -108,8 +128,9 @@ class UpstreamConnection(asyncio.Protocol):
         if receiver is None:
             self.abort()  # bytes that nobody asked for
         elif self._mode == _HEAD:
-            self.silent = False
             self._read_head(receiver, self._buffer + data if self._buffer else data)
+        elif self._mode == _UNSENT:
+            self._fail(Failure.RESET)  # no answer: the backend cannot know the request yet
         elif self._mode == _LENGTH:
             self._left -= len(data)
             if self._left > 0:
@@ -125,12 +146,17 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _read_head(self, receiver: Receiver, data: bytes) -> None:
         """Read heads up to the final one; the interim ones before it are passed on as they come."""
+        is_first = self.silent
+        self.silent = False
         while True:
             try:
                 head = read_response(data, MAX_HEAD_BYTES, to_head=self._to_head)
             except Refused as refused:
-                self._fail(refused.failure)
+                # No head at all, on a connection that served before: the end of that response, like a body after HEAD.
+                self.silent = is_first and self.reused and not data.startswith(b"HTTP/")
+                self._fail(Failure.RESET if self.silent else refused.failure)
                 return
+            is_first = False
             if head is None:
                 self._buffer = data
                 return
@@ -138,7 +164,13 @@ class UpstreamConnection(asyncio.Protocol):
             data = data[head.size :]
             if head.status >= 200:
                 self._buffer = b""
-                if size == head.length and head.keep_alive and self.request_sent and not self._is_full:
+                if (
+                    size == head.length
+                    and head.keep_alive
+                    and self.request_sent
+                    and not self._is_full
+                    and b"keep-alive" not in head.special
+                ):
                     self._retire_at_once()  # all of it in one read, and nothing left over: nearly every response
                     receiver.response(head, data, done=True)
                 else:
@@ -154,6 +186,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _begin_body(self, receiver: Receiver, head: ResponseHead, rest: bytes) -> None:
         self._reusable = head.keep_alive
+        if b"keep-alive" in head.special:
+            self._upstream.told(head.special[b"keep-alive"])
         length = head.length
         if length >= 0:
             self._left = length - len(rest)
@@ -172,7 +206,6 @@ class UpstreamConnection(asyncio.Protocol):
     def _switch(self, receiver: Receiver, head: ResponseHead, rest: bytes) -> None:
         self._buffer = b""
         self._mode = _RAW
-        self._upstream.forget(self)
         receiver.switched(head, rest)
 
     def _retire_at_once(self) -> None:
@@ -267,7 +300,7 @@ class UpstreamConnection(asyncio.Protocol):
 
         Over TLS only the backend itself can say that this was all; anybody on the way can end TCP (RFC 9112 §9.8).
         """
-        self._upstream.forget(self)
+        self._upstream.lost(self)
         receiver = self._receiver
         self._receiver = None
         if receiver is None:
@@ -276,7 +309,7 @@ class UpstreamConnection(asyncio.Protocol):
         if mode == _CLOSED and exc is None:
             receiver.body(b"", b"", done=True)
         else:
-            receiver.failed(Failure.RESET if mode == _HEAD else Failure.CUT_SHORT)
+            receiver.failed(Failure.RESET if mode <= _HEAD else Failure.CUT_SHORT)
 
     @override
     def pause_writing(self) -> None:

@@ -1,27 +1,22 @@
-"""All connections to one backend: those at rest, last in first out, and the way to new ones."""
+"""All connections to one backend: those at rest, last in first out, and the way to new ones.
+
+As many as ``max_connections`` allows: what is being made counts, and so do tunnels. Beyond that one waits in a line
+for the next that comes to rest or ends. While anybody waits nobody rests, so that no newcomer gets ahead of the line.
+"""
 
 import asyncio
 import ssl
 from functools import partial
-from typing import Protocol
+from sys import maxsize
 
-from sidecar.contract.config import UpstreamTLS
+from sidecar.contract.config import Timeouts, UpstreamTLS
+from sidecar.contract.config.pools import Connections
 from sidecar.contract.model import Address
 from worker.failure import Failure
 from worker.upstream.connection import UpstreamConnection
-
-IDLE_S = 4.0
-"""How long a connection rests before we close it: below uvicorn's 5 s, so that it is we who close (RFC 9112 §9.3.1)."""
-
-
-class Connecting(Protocol):
-    """Who waits for a new connection."""
-
-    def connected(self, connection: UpstreamConnection) -> None:
-        """Here it is."""
-
-    def failed(self, failure: Failure) -> None:
-        """There is none."""
+from worker.upstream.dial import Dialer
+from worker.upstream.idle import IdleLimit
+from worker.upstream.queue import Connecting, Queue
 
 
 class CoarseClock:
@@ -36,76 +31,144 @@ class CoarseClock:
 class Upstream:
     """The connections to one backend: those at rest, last in first out, and the way to new ones."""
 
-    __slots__ = ("_address", "_coarse", "_connect_s", "_idle", "_loop", "_tasks", "_tls", "_tls_settings", "open")
+    __slots__ = (
+        "_coarse", "_connect_s", "_dialer", "_dials", "_idle", "_limit", "_loop", "_max_open", "_max_turns", "_queue",
+        "_rest_s", "_turns", "_waiting", "open",
+    )  # fmt: skip
 
     def __init__(
         self,
         address: Address,
         tls: UpstreamTLS,
+        connections: Connections,
+        timeouts: Timeouts,
         *,
-        connect_s: float,
         loop: asyncio.AbstractEventLoop,
         coarse: CoarseClock,
     ) -> None:
-        self._address = address
-        self._tls_settings = tls
-        self._tls: ssl.SSLContext | None = None
-        self._connect_s = connect_s
+        """Set up; connects to nobody yet.
+
+        Args:
+            address: where the backend listens.
+            tls: how it is trusted.
+            connections: how many, and how long each is kept.
+            timeouts: of connecting, and of waiting to do so.
+            loop: where connections live.
+            coarse: monotonic seconds, as of the last tick.
+        """
+        self._dialer = Dialer(address, tls, loop)
+        self._connect_s = timeouts.connect_s
         self._loop = loop
         self._coarse = coarse
-        self._idle: dict[UpstreamConnection, None] = {}
-        self._tasks: dict[Connecting, asyncio.Task[None]] = {}
+        self._max_open = connections.max_connections or maxsize
+        self._max_turns = self._turns = connections.keepalive_requests or maxsize
+        self._limit = IdleLimit()
+        self._rest_s = self._limit.rest_s(coarse.now)
+        self._idle: dict[UpstreamConnection, float] = {}
+        self._dials: dict[Connecting, asyncio.Task[None]] = {}
+        self._queue = Queue(timeouts.queue_s, loop)
+        self._waiting = self._queue.waiting
         self.open: set[UpstreamConnection] = set()
 
     def take(self) -> UpstreamConnection | None:
-        """The connection that rested least, None if none rests."""
+        """The connection that rested least, None if none rests that may still be used."""
         idle = self._idle
         while idle:
-            connection, _ = idle.popitem()
+            connection, since = idle.popitem()
             if not connection.transport.is_closing():
-                return connection
+                if self._coarse.now - since < self._rest_s:
+                    return connection
+                self._retire(connection)
         return None
 
     def give(self, connection: UpstreamConnection) -> None:
-        """Let a connection rest."""
-        connection.idle_since = self._coarse.now
-        self._idle[connection] = None
+        """Let a connection rest, unless somebody waits for it or it has done its part."""
+        connection.turns = turns = connection.turns + 1
+        if turns >= self._turns:
+            self._retire(connection)
+        elif self._waiting:
+            self._queue.pop().connected(connection)
+        else:
+            self._idle[connection] = self._coarse.now
 
     def forget(self, connection: UpstreamConnection) -> None:
         """A connection is gone, or will never rest again."""
         self._idle.pop(connection, None)
         self.open.discard(connection)
+        self._admit()
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """A connection has ended; where it rested, it is the backend that was tired of it."""
+        since = self._idle.get(connection)
+        now = self._coarse.now
+        if since is not None and self._limit.closed(now - since, now):
+            self._set_rest()
+        self.forget(connection)
+
+    def told(self, keep_alive: bytes) -> None:
+        """Hear what the backend says of its patience, in a response's ``Keep-Alive``."""
+        if self._limit.tell(keep_alive):
+            self._set_rest()
+
+    def tick(self, now: float) -> None:
+        """Close what has rested for long enough. ``now`` is the coarse clock's."""
+        self._set_rest()
+        self.close_idle(now - self._rest_s)
 
     def close_idle(self, before: float) -> None:
         """Close what has rested since before that time."""
         stale = []
-        for connection in self._idle:
-            if connection.idle_since > before:
+        for connection, since in self._idle.items():
+            if since > before:
                 break
             stale.append(connection)
         for connection in stale:
-            connection.transport.close()
-            self.forget(connection)
+            self._retire(connection)
+
+    def _retire(self, connection: UpstreamConnection) -> None:
+        connection.transport.close()
+        self.forget(connection)
+
+    def _set_rest(self) -> None:
+        self._rest_s = self._limit.rest_s(self._coarse.now)
+        self._turns = self._max_turns if self._rest_s else 0
 
     def connect(self, waiter: Connecting) -> None:
-        """Make a new connection; ``waiter`` is called when it is there or cannot be had."""
-        task = self._loop.create_task(self._connect(waiter))
-        self._tasks[waiter] = task
-        task.add_done_callback(partial(self._connecting_is_over, waiter))
+        """Make a new connection, or wait for one; ``waiter`` is called when it is there or cannot be had."""
+        if len(self.open) + len(self._dials) < self._max_open:
+            self._dial(waiter)
+        else:
+            self._queue.join(waiter)
 
-    def _connecting_is_over(self, waiter: Connecting, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(waiter) is task:  # and not already the next one's, begun when this one failed
-            del self._tasks[waiter]
+    def _admit(self) -> None:
+        """Make connections for those who wait, as far as there is room for them."""
+        while self._waiting and len(self.open) + len(self._dials) < self._max_open:
+            self._dial(self._queue.pop())
+
+    def _dial(self, waiter: Connecting) -> None:
+        task = self._loop.create_task(self._connect(waiter))
+        self._dials[waiter] = task
+        task.add_done_callback(partial(self._dial_is_over, waiter))
+
+    def _dial_is_over(self, waiter: Connecting, task: asyncio.Task[None]) -> None:
+        if self._dials.get(waiter) is task:  # and not already the next one's, begun when this one failed
+            del self._dials[waiter]
+        self._admit()
+
+    @property
+    def waiting(self) -> int:
+        """How many wait because there is room for no more connections."""
+        return len(self._waiting)
 
     def stop_connecting(self, waiter: Connecting) -> None:
         """The waiter is gone; a connection that is nearly there is dropped with it."""
-        if task := self._tasks.get(waiter):
+        if not self._queue.leave(waiter) and (task := self._dials.get(waiter)):
             task.cancel()
 
     async def _connect(self, waiter: Connecting) -> None:
         try:
             async with asyncio.timeout(self._connect_s):
-                connection = await self._open()
+                connection = await self._dialer.dial(self._protocol)
         except TimeoutError:
             waiter.failed(Failure.CONNECT_TIMEOUT)
         except ConnectionRefusedError:
@@ -122,38 +185,13 @@ class Upstream:
             self.open.add(connection)
             waiter.connected(connection)
 
-    async def _open(self) -> UpstreamConnection:
-        address = self._address
-        context = self._context() if address.tls else None
-        name = (self._tls_settings.server_name or address.host) if context else None
-        if address.path:
-            _, connection = await self._loop.create_unix_connection(self._protocol, address.path)
-        else:
-            _, connection = await self._loop.create_connection(
-                self._protocol, address.host, address.port, ssl=context, server_hostname=name
-            )
-        return connection
-
     def _protocol(self) -> UpstreamConnection:
         return UpstreamConnection(self)
 
-    def _context(self) -> ssl.SSLContext:
-        """The TLS context, made at the first https connection: reading the system's CAs takes 20 ms."""
-        if self._tls is None:
-            settings = self._tls_settings
-            context = ssl.create_default_context(cafile=settings.ca)
-            if not settings.verify:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            if settings.cert:
-                context.load_cert_chain(settings.cert, settings.key)
-            context.set_alpn_protocols(["http/1.1"])
-            self._tls = context
-        return self._tls
-
     def close(self) -> None:
         """Close every connection and give up those being made."""
-        for task in list(self._tasks.values()):
+        self._queue.close()
+        for task in list(self._dials.values()):
             task.cancel()
         for connection in list(self.open):
             connection.abort()

@@ -3,13 +3,14 @@
 from sidecar.contract.config.listen import Listen, Socket, Store, parse_socket
 from sidecar.contract.config.load import ConfigError, load, parse
 from sidecar.contract.config.pending import pending
-from sidecar.contract.config.pools import BackendTable, HealthCheck, Pool, Timeouts, UpstreamTLS
+from sidecar.contract.config.pools import BackendTable, Connections, HealthCheck, Pool, Timeouts, UpstreamTLS
 from sidecar.contract.config.sections import Config, Route
 
 __all__ = [
     "BackendTable",
     "Config",
     "ConfigError",
+    "Connections",
     "HealthCheck",
     "Listen",
     "Pool",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sidecar.contract.config.sections import Config
 
 _BACKEND = ("zone", "max_inflight", "max_requests")
-_POOL = {"outlier_detection": None, "retry": "budget_ratio", "timeouts": "queue_s"}
+_POOL = {"outlier_detection": None, "retry": "budget_ratio"}
 
 
 def pending(config: Config) -> list[str]:

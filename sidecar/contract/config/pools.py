@@ -100,7 +100,10 @@ def _status_ranges(text: str) -> list[tuple[int, int]]:
 
 
 class Timeouts(Section):
-    """Deadlines of one attempt; there is none in total, since a stream may last for days."""
+    """Deadlines of one attempt; there is none in total, since a stream may last for days.
+
+    ``queue_s`` is how long a request waits for one of ``max_connections``, before 503 with Retry-After.
+    """
 
     connect_s: Seconds = 1.0
     response_headers_s: Seconds = 60.0
@@ -142,6 +145,19 @@ class Balancing(Section):
     slow_start_s: SecondsOrZero = 10.0
 
 
+class Connections(Section):
+    """How many connections each worker has to one backend, and how many requests each of them serves; 0: no limit.
+
+    Streams and WebSockets hold a connection for as long as they last, so that a limit which nobody chose would turn
+    them away: there is none by default. After ``keepalive_requests`` (nginx's name and default) a connection is
+    closed, and the next may reach another machine behind the same name. It is not ``max_requests`` of a backend,
+    which counts requests in a window of time.
+    """
+
+    max_connections: int = Field(default=0, ge=0, le=65_535)
+    keepalive_requests: int = Field(default=1_000, ge=0)
+
+
 class UpstreamTLS(Section):
     """How an https backend is trusted: files, the name to expect, and whether to check at all."""
 
@@ -168,6 +184,7 @@ class Pool(Section):
     retry: Retry = Retry()
     outlier_detection: OutlierDetection = OutlierDetection()
     balancing: Balancing = Balancing()
+    connections: Connections = Connections()
     tls: UpstreamTLS = UpstreamTLS()
 
     @field_validator("backends")

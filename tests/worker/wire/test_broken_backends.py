@@ -119,7 +119,9 @@ async def test_a_broken_head_is_502(lane: Lane, backend: Backend, what: str):
         assert response is not None
         assert (response.status, response.header("x-sidebeat-error")) == (502, b"bad_response")
         assert b"ok" not in response.body
-    assert len([request for request in backend.requests if request.target == b"/"]) == 1  # it is not asked again
+    # It is not asked again, but where these could be stray bytes: no head, on a connection that served before.
+    asked = 1 if BROKEN_HEADS[what].startswith(b"HTTP/") else 2
+    assert len([request for request in backend.requests if request.target == b"/"]) == asked
 
 
 @pytest.mark.parametrize("what", BROKEN_HEADS)

@@ -1,12 +1,14 @@
 """Turns on a client's connection, and who gets which connection to a backend (RFC 9112 §9)."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from itertools import count
 
 import pytest
 
 from backend import Backend, Connection, Handler, Request, answers, sends, stalls
-from lanes import Lane, settled
+from lanes import Lane, LaneKind, config_of, serving, settled
 from raw_client import RawClient, fetch
 from waiting import eventually
 from wire import TruncatedError, encode_head
@@ -281,6 +283,122 @@ async def test_a_head_answered_with_a_body_harms_nobody_rfc9110_9_3_2(lane: Lane
         backend.handler = answers(body=b"mine")
         await client.request()
         assert (await client.read_response()).body == b"mine"
+
+
+@pytest.mark.parametrize(("method", "status"), [("GET", 200), ("POST", 502)])
+async def test_a_body_that_follows_a_head_late_is_not_the_next_answer(
+    lane: Lane, backend: Backend, method: str, status: int
+):
+    """aiohttp sends the body of a stream after the answer to HEAD; whoever comes next must not suffer for it."""
+    asked_before: set[Connection] = set()
+
+    async def handle(_: Request, connection: Connection) -> None:
+        if connection in asked_before:
+            await connection.send(b"hello")
+        else:
+            await connection.respond(body=b"mine!")
+        asked_before.add(connection)
+
+    backend.handler = handle
+    await fetch(lane.port)
+    response = await fetch(lane.port, method=method, body=b"x" if method == "POST" else b"")
+    assert response.status == status
+    assert lane.counted(backend).failures == (status == 502)
+
+
+async def test_a_backend_that_says_it_keeps_no_connection_is_believed(lane: Lane, backend: Backend):
+    backend.handler = answers(headers=[("Keep-Alive", "timeout=0")])
+    for number in range(1, 4):
+        response = await fetch(lane.port, method="POST", body=b"x")
+        assert (response.status, response.header("keep-alive")) == (200, None)
+        assert (lane.upstream_connections, backend.connections_total) == (0, number)
+
+
+async def test_what_a_backend_says_of_its_patience_is_kept_to(lane: Lane, backend: Backend):
+    [upstream] = lane.runtime.pools["api"].upstreams.values()
+    for timeout, limit_s in (("timeout=30", 29.0), ("timeout=2", 1.0)):
+        backend.handler = answers(headers=[("Keep-Alive", timeout)])
+        await fetch(lane.port)
+        assert lane.upstream_connections == 1
+        upstream.tick(lane.runtime.coarse.now + limit_s - 0.9)
+        assert lane.upstream_connections == 1
+        upstream.tick(lane.runtime.coarse.now + limit_s + 0.1)
+        assert lane.upstream_connections == 0
+
+
+@pytest.fixture
+async def narrow(lane_kind: LaneKind, backend: Backend) -> AsyncIterator[Lane]:
+    """A lane that has one connection to ``backend``, and patience."""
+    content = config_of(backend.url, timeouts={"queue_s": 5.0})
+    content["pools"]["api"]["connections"] = {"max_connections": 1, "keepalive_requests": 3}
+    async with serving(lane_kind, content) as lane:
+        yield lane
+
+
+async def test_who_finds_all_connections_in_use_waits_for_its_turn(narrow: Lane, backend: Backend):
+    backend.handler = echo
+    [upstream] = narrow.runtime.pools["api"].upstreams.values()
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(RawClient(narrow.port)) for _ in range(8)]
+        release = asyncio.Event()
+
+        async def handle(request: Request, connection: Connection) -> None:
+            await release.wait()
+            await echo(request, connection)
+
+        backend.handler = handle
+        expected: list[int] = []
+        for number, client in enumerate(clients):
+            await client.request(target=f"/{number}")
+            expected.append(number)
+            await eventually(lambda: backend.requests and upstream.waiting == expected[-1])
+        clients[4].abort()
+        await eventually(lambda: upstream.waiting == 6)
+        assert backend.connections_total == 1
+        release.set()
+        for number in (0, 1, 2, 3, 5, 6, 7):
+            response = await clients[number].read_response()
+            assert (response.status, response.body) == (200, b"/%d" % number)
+    assert [request.target for request in backend.requests] == [b"/%d" % number for number in (0, 1, 2, 3, 5, 6, 7)]
+    assert backend.connections_total == 3  # each serves three
+    assert narrow.counted(backend).failures == 0
+
+
+async def test_who_waits_learns_that_the_backend_has_died(narrow: Lane, backend: Backend):
+    backend.handler = stalls()
+    [upstream] = narrow.runtime.pools["api"].upstreams.values()
+    async with RawClient(narrow.port) as first, RawClient(narrow.port) as second:
+        await first.request()
+        await eventually(lambda: backend.requests)
+        await second.request("POST", body=b"x")
+        await eventually(lambda: upstream.waiting)
+        backend.refuse()
+        backend.drop_connections()
+        assert (await second.read_response()).header("x-sidebeat-error") == b"connect_refused"
+        assert (await first.read_response()).status == 502
+
+
+async def test_waiting_in_vain_is_503_and_no_fault_of_the_backend(lane_kind: LaneKind, backend: Backend):
+    """RFC 9110 §10.2.3: it says when to come again."""
+    content = config_of(backend.url, timeouts={"queue_s": 0.05})
+    content["pools"]["api"]["connections"] = {"max_connections": 1}
+    release = asyncio.Event()
+
+    async def handle(request: Request, connection: Connection) -> None:
+        await release.wait()
+        await connection.respond()
+
+    backend.handler = handle
+    async with serving(lane_kind, content) as lane, RawClient(lane.port) as first:
+        await first.request()
+        await eventually(lambda: backend.requests)
+        response = await fetch(lane.port, method="POST", body=b"x")
+        assert (response.status, response.header("x-sidebeat-error")) == (503, b"queue_timeout")
+        assert response.header("retry-after") == b"1"
+        assert lane.counted(backend).failures == 0
+        release.set()
+        assert (await first.read_response()).status == 200
+        assert (await fetch(lane.port)).status == 200
 
 
 async def test_close_is_honoured_rfc9112_9_6(lane: Lane, backend: Backend):

@@ -1,95 +1,19 @@
 """The connections to one backend, without a lane around them."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typing_extensions import override
 
-from backend import Backend, Connection, Request, answers, sends
-from sidecar.contract.config import UpstreamTLS
-from sidecar.contract.model import parse_address
+from backend import Backend, Connection, Request, answers, answers_chunked, sends
+from caller import Caller, upstream_of
 from waiting import eventually
 from wire import encode_chunk, encode_head, encode_last_chunk
 from worker.failure import Failure
-from worker.http1 import ResponseHead
 from worker.upstream import CoarseClock, Upstream, UpstreamConnection
-
-ASK = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-
-
-class Caller:
-    """Waits for a connection, makes a request, and takes down all it is told."""
-
-    def __init__(self, upstream: Upstream, request: bytes = ASK) -> None:
-        self.upstream = upstream
-        self.request = request
-        self.connection: UpstreamConnection | None = None
-        self.statuses: list[int] = []
-        self.got = b""
-        self.trailers = b""
-        self.is_done = False
-        self.failures: list[Failure] = []
-        self.fulls: list[bool] = []
-        self.on_head: Callable[[UpstreamConnection], None] = lambda connection: None
-
-    def start(self) -> "Caller":
-        connection = self.upstream.take()
-        if connection is None:
-            self.upstream.connect(self)
-        else:
-            self.connected(connection)
-        return self
-
-    def connected(self, connection: UpstreamConnection) -> None:
-        self.connection = connection
-        connection.send(self, self.request, to_head=False, complete=True)
-
-    def response(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
-        self.statuses.append(head.status)
-        assert self.connection is not None
-        self.on_head(self.connection)
-        self.body(body, b"", done=done)
-
-    def informational(self, head: ResponseHead) -> None:
-        self.statuses.append(head.status)
-
-    def body(self, data: bytes, trailers: bytes, *, done: bool) -> None:
-        assert not self.is_done
-        self.got += data
-        self.trailers = trailers
-        self.is_done = done
-
-    def switched(self, head: ResponseHead, data: bytes) -> None:
-        raise AssertionError("nobody asked for that")
-
-    def raw(self, data: bytes) -> None:
-        raise AssertionError("nor for that")
-
-    def raw_eof(self) -> None:
-        raise AssertionError("nor for that")
-
-    def failed(self, failure: Failure) -> None:
-        self.failures.append(failure)
-
-    def upstream_full(self, *, full: bool) -> None:
-        self.fulls.append(full)
-
-    async def finished(self) -> "Caller":
-        await eventually(lambda: self.is_done or self.failures)
-        return self
-
-
-def upstream_of(url: str, connect_s: float = 5.0) -> Upstream:
-    return Upstream(
-        parse_address(url),
-        UpstreamTLS(),
-        connect_s=connect_s,
-        loop=asyncio.get_running_loop(),
-        coarse=CoarseClock(time.monotonic()),
-    )
 
 
 @pytest.fixture
@@ -121,9 +45,7 @@ async def test_the_one_that_rested_least_is_taken(upstream: Upstream, backend: B
 
 async def test_what_has_rested_for_long_is_closed(backend: Backend):
     clock = CoarseClock(100.0)
-    upstream = Upstream(
-        parse_address(backend.url), UpstreamTLS(), connect_s=5.0, loop=asyncio.get_running_loop(), coarse=clock
-    )
+    upstream = upstream_of(backend.url, clock=clock)
     first, second = Caller(upstream).start(), Caller(upstream).start()
     await first.finished()
     await second.finished()
@@ -135,6 +57,104 @@ async def test_what_has_rested_for_long_is_closed(backend: Backend):
     upstream.give(young)
     upstream.close_idle(104.0)
     assert upstream.open == {young}
+    await eventually(lambda: backend.connections_open == 1)
+    upstream.close()
+
+
+def resting(upstream: Upstream) -> bool:
+    """Whether one may be taken; it is given back."""
+    connection = upstream.take()
+    if connection is not None:
+        upstream.give(connection)
+    return connection is not None
+
+
+@pytest.mark.parametrize(("fields", "limit_s"), [((), 4.0), ((("Keep-Alive", "timeout=3, max=9"),), 2.0)])
+async def test_none_is_taken_that_has_rested_for_as_long_as_it_may(backend: Backend, fields: Any, limit_s: float):
+    """Not even before the tick that would close it."""
+    clock = CoarseClock(100.0)
+    upstream = upstream_of(backend.url, clock=clock)
+    backend.handler = answers(headers=fields)
+    await Caller(upstream).start().finished()
+    clock.now += limit_s - 0.1
+    assert resting(upstream)
+    clock.now += limit_s
+    assert not resting(upstream)
+    await eventually(lambda: backend.connections_open == 0)
+    assert not upstream.open
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_tick_closes_what_has_rested_for_as_long_as_its_backend_says(backend: Backend, chunked: bool):
+    clock = CoarseClock(100.0)
+    upstream = upstream_of(backend.url, clock=clock)
+    fields = [("Keep-Alive", "timeout=30")]
+    backend.handler = answers_chunked(b"ok", headers=fields) if chunked else answers(headers=fields)
+    await Caller(upstream).start().finished()
+    clock.now += 28.9
+    upstream.tick(clock.now)
+    assert len(upstream.open) == 1
+    clock.now += 0.1
+    upstream.tick(clock.now)
+    assert not upstream.open
+    await eventually(lambda: backend.connections_open == 0)
+
+
+async def test_a_backend_that_keeps_nothing_is_asked_over_a_new_one_each_time(backend: Backend):
+    upstream = upstream_of(backend.url)
+    backend.handler = answers(headers=[("Keep-Alive", "timeout=0")])
+    for number in range(1, 4):
+        assert (await Caller(upstream).start().finished()).statuses == [200]
+        assert not upstream.open
+        assert backend.connections_total == number
+    backend.handler = answers(headers=[("Keep-Alive", "timeout=9")])
+    for _ in range(3):
+        await Caller(upstream).start().finished()
+    assert backend.connections_total == 4
+    upstream.close()
+
+
+async def test_a_close_by_the_backend_teaches_to_rest_for_less(backend: Backend):
+    clock = CoarseClock(100.0)
+    upstream = upstream_of(backend.url, clock=clock)
+    await Caller(upstream).start().finished()
+    clock.now += 2.0
+    backend.drop_connections()
+    await eventually(lambda: not upstream.open)
+    await Caller(upstream).start().finished()
+    clock.now += 0.9
+    assert resting(upstream)
+    clock.now += 1.0
+    assert not resting(upstream)
+
+
+async def test_stray_bytes_teach_nothing_about_rest(backend: Backend):
+    clock = CoarseClock(100.0)
+    upstream = upstream_of(backend.url, clock=clock)
+    release = asyncio.Event()
+
+    async def handle(request: Request, connection: Connection) -> None:
+        await connection.respond()
+        if len(backend.requests) == 1:
+            await release.wait()
+            await connection.send(b"stray")
+
+    backend.handler = handle
+    await Caller(upstream).start().finished()
+    clock.now += 2.0
+    release.set()
+    await eventually(lambda: not upstream.open)
+    await Caller(upstream).start().finished()
+    clock.now += 3.9
+    assert resting(upstream)
+    upstream.close()
+
+
+async def test_one_that_has_served_its_number_of_requests_is_closed(backend: Backend):
+    upstream = upstream_of(backend.url, keepalive_requests=3)
+    for number in range(7):
+        assert (await Caller(upstream).start().finished()).statuses == [200]
+        assert backend.connections_total == number // 3 + 1
     await eventually(lambda: backend.connections_open == 1)
     upstream.close()
 
@@ -270,13 +290,7 @@ async def test_one_that_is_over_before_it_was_asked_anything_cannot_be_had(backe
         def _protocol(self) -> UpstreamConnection:
             return Slammed(self)
 
-    upstream = Slamming(
-        parse_address(backend.url),
-        UpstreamTLS(),
-        connect_s=5.0,
-        loop=asyncio.get_running_loop(),
-        coarse=CoarseClock(0.0),
-    )
+    upstream = upstream_of(backend.url, kind=Slamming)
     caller = await Caller(upstream).start().finished()
     assert caller.failures == [Failure.UNREACHABLE]
     assert caller.connection is None
