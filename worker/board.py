@@ -148,9 +148,13 @@ class Board:
 
     def in_flight(self, row: int) -> int:
         """Requests under way to a backend, over all live workers of this host."""
+        return sum(self.under_way(row))
+
+    def under_way(self, row: int) -> Sequence[int]:
+        """The same, a number for each slot handed out so far, which change as they are looked at."""
         if self._words[_HIGH_WATER] != self._high_water:
             self._slice()
-        return sum(self._inflight[row])
+        return self._inflight[row]
 
     def latency(self, row: int, now: float) -> tuple[float, float]:
         """Decayed sum of seconds to headers and decayed number of samples, as of ``now``; both 0.0 with no samples.

@@ -35,7 +35,7 @@ def _routed(router: Router, head: RequestHead) -> tuple[bytes | None, bytes, Des
     """The authority that the target named, if any; the target in origin form; and where it goes."""
     if head.target == b"*" and head.method != b"OPTIONS":
         raise Refused(Failure.BAD_REQUEST, "asterisk-form is for OPTIONS alone")  # RFC 9112 §3.2.4
-    authority, path, query = split_target(head.target)
+    authority, path, query = split_target(head.target, head.method)
     if authority is not None:
         head.host = authority
     destination = router.find(head.method, head.host, path)

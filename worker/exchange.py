@@ -7,7 +7,7 @@ awaited: callbacks come from the client's side and from the connection, and each
 from sidecar.contract.model import Backend
 from worker.bodies import encode_chunks
 from worker.failure import Failure, Stage
-from worker.headers import Peer, request_fields, upgrade_of
+from worker.headers import Peer, request_head, upgrade_of
 from worker.http1 import CHUNKED, RequestHead, ResponseHead
 from worker.lane import Downstream, Service
 from worker.pool import Pool
@@ -25,6 +25,7 @@ class Exchange:
     # Defaults on the class, not slots: most exchanges leave most of these as they are.
     backend: Backend | None = None
     connection: UpstreamConnection | None = None
+    responded = False
     deadline = 0.0
     _row = -1
     _tried: tuple[int, ...] = ()
@@ -32,12 +33,11 @@ class Exchange:
     _connecting = False
     _connect_failures = 0
     _other_failures = 0
-    _pieces: list[bytes] | None = None
+    _pieces: list[bytes | memoryview] | None = None
     _upload_size = 0
     _upload_held = False
     _response_held = False
     _awaits_continue = False
-    _responded = False
     _is_tunnel = False
 
     def __init__(
@@ -78,18 +78,15 @@ class Exchange:
         self._repeatable = head.method in IDEMPOTENT or b"idempotency-key" in head.special
 
     def start(self) -> None:
-        """Make the first attempt."""
-        self._service.active.add(self)
-        self._attempt()
-
-    def _attempt(self) -> None:
-        """Pick a backend and send the request to it."""
-        now = self._service.clock()
+        """Pick a backend and send the request to it; also for each further attempt."""
+        service = self._service
+        now = service.clock()
         candidate = self._pool.pick(self._tried, now)
         if candidate is None:
-            self._service.active.discard(self)
+            service.active.discard(self)
             self._downstream.refuse(Failure.NO_BACKEND)
             return
+        service.active.add(self)
         self._row = row = candidate.row
         self.backend = candidate.backend
         self._began = now
@@ -123,14 +120,13 @@ class Exchange:
     def _send(self, connection: UpstreamConnection) -> None:
         self.connection = connection
         head = self._head
-        line = b"%b %b HTTP/1.1" % (head.method, self._target)
         is_plain = self._destination.host_header == "preserve" and self._host is None and head.host
         host = None if is_plain else self._host_field()
-        data = line + request_fields(head, self._peer, self._service.via, host=host)
+        data = request_head(head, self._target, self._peer, self._service.via, host)
         if self._pieces:
             data = b"".join((data, *self._pieces))
         self.deadline = self._began + self._pool.timeouts.response_headers_s
-        connection.send(self, data, to_head=head.method == b"HEAD", complete=self._request_done)
+        connection.send(self, data, self._service.outbox, to_head=head.method == b"HEAD", complete=self._request_done)
         if self._pieces is not None:
             self._forget_pieces()
 
@@ -151,7 +147,7 @@ class Exchange:
             self._pieces = None
             self._repeatable = False
 
-    def upload(self, data: bytes, trailers: bytes, *, done: bool) -> None:
+    def upload(self, data: bytes | memoryview, trailers: bytes, *, done: bool) -> None:
         """More of the request's body, without framing; ``done`` with the last of it."""
         self._upload_size += len(data)
         if 0 < self._service.listen.max_body_bytes < self._upload_size:
@@ -159,7 +155,7 @@ class Exchange:
             self._give_up(Failure.BODY_TOO_LARGE)
             return
         if self._head.length == CHUNKED:
-            data = encode_chunks(data, trailers, done=done)
+            data = encode_chunks(bytes(data), trailers, done=done)
         self._request_done = done
         self._awaits_continue = False
         if self._pieces is not None:
@@ -170,7 +166,7 @@ class Exchange:
         connection.request_sent = done
         connection.transport.write(data)
         timeouts = self._pool.timeouts
-        self.deadline = self._service.clock() + (timeouts.idle_s if self._responded else timeouts.response_headers_s)
+        self.deadline = self._service.clock() + (timeouts.idle_s if self.responded else timeouts.response_headers_s)
         if self._pieces is not None:
             self._forget_pieces()
 
@@ -179,10 +175,11 @@ class Exchange:
         now = self._service.clock()
         if done:
             self.connection = None
-        if head.status in self._pool.rules.gateway_errors and self._retries(Failure.GATEWAY_ERROR, now):
+        if head.status not in GATEWAY_ERRORS:
+            self._pool.writer.answer(self._row, head.status, now - self._began, now)
+        elif not self._accepts_error(head.status, now):
             return
-        self._account(head.status, now)
-        self._responded = True
+        self.responded = True
         if done:
             self._finish()
         else:
@@ -190,13 +187,13 @@ class Exchange:
             self.deadline = now + self._pool.timeouts.idle_s
         self._downstream.respond(head, body, done=done)
 
-    def _account(self, status: int, now: float) -> None:
-        """Write down an answer; one that says the backend could not do it counts as a failure."""
-        if status in GATEWAY_ERRORS:
-            self._pool.writer.status(self._row, status)
-            self._pool.writer.fail(self._row, now - self._began, now)
-        else:
-            self._pool.writer.answer(self._row, status, now - self._began, now)
+    def _accepts_error(self, status: int, now: float) -> bool:
+        """Whether an answer that says the backend could not do it is to be passed on, and no other attempt made."""
+        if status in self._pool.rules.gateway_errors and self._retries(Failure.GATEWAY_ERROR, now):
+            return False
+        self._pool.writer.status(self._row, status)
+        self._pool.writer.fail(self._row, now - self._began, now)
+        return True
 
     def body(self, data: bytes, trailers: bytes, *, done: bool) -> None:
         """See ``Receiver``."""
@@ -219,8 +216,9 @@ class Exchange:
             self._drop_connection()
             self.failed(Failure.BAD_RESPONSE)
             return
-        self._account(head.status, self._service.clock())
-        self._responded = self._is_tunnel = True
+        now = self._service.clock()
+        self._pool.writer.answer(self._row, head.status, now - self._began, now)
+        self.responded = self._is_tunnel = True
         self.deadline = NEVER
         self._downstream.switched(head, data)
 
@@ -249,7 +247,7 @@ class Exchange:
         if connection is None or connection.transport.is_closing():
             return
         self._response_held = hold
-        if self._responded and not self._is_tunnel:
+        if self.responded and not self._is_tunnel:
             self.deadline = self._service.clock() + self._pool.timeouts.idle_s
         if hold:
             connection.transport.pause_reading()
@@ -260,7 +258,7 @@ class Exchange:
         """See ``Receiver`` and ``Connecting``."""
         self._connecting = False
         connection, self.connection = self.connection, None
-        if self._responded:
+        if self.responded:
             if failure.blames_backend and not self._is_tunnel:  # how a tunnel ends is for its two ends to judge
                 self._pool.writer.fail(self._row, 0.0, self._service.clock())
             self._give_up(failure)
@@ -270,13 +268,13 @@ class Exchange:
             self._upload_held = False
             self._pool.upstreams[self._row].close_idle(now)
             self._connect()
-        elif not self._retries(failure, self._service.clock()):
+        elif not failure.blames_backend or not self._retries(failure, self._service.clock()):
             self._give_up(failure)
 
     def _give_up(self, failure: Failure) -> None:
         """End the exchange; the client reads an error of ours, or sees that the rest does not come."""
         self._finish()
-        if self._responded:
+        if self.responded:
             self._downstream.cut(failure)
         else:
             self._downstream.refuse(failure)
@@ -310,7 +308,7 @@ class Exchange:
         self._row = -1
         self._upload_held = False
         self._tried = tried
-        self._attempt()
+        self.start()
         return True
 
     def abort(self) -> None:
@@ -325,10 +323,10 @@ class Exchange:
         if now < self.deadline or self._connecting:
             return
         is_backends_turn = self._request_done or self._upload_held or self._awaits_continue
-        if not is_backends_turn and not self._responded:
+        if not is_backends_turn and not self.responded:
             return  # it is the client that is slow, and its own deadline comes first
         self._drop_connection()
-        if self._responded:
+        if self.responded:
             self.failed(Failure.CLIENT_GONE if self._response_held else Failure.IDLE_TIMEOUT)
         else:
             self.failed(Failure.RESPONSE_TIMEOUT)

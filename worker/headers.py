@@ -27,13 +27,15 @@ _FROM_CLIENT = _lines_of(_HOP_BY_HOP + _DISGUISED + rb"|x-forwarded-(?:for|proto
 _FROM_BACKEND = _lines_of(_HOP_BY_HOP + rb"|x-health-(?:state|weight)")
 _HOST = _lines_of(rb"host")
 _FRAMING = _lines_of(rb"content-length|transfer-encoding")
+_EVENT_STREAM = re.compile(rb"(?i)\r\ncontent-type: *+text/event-stream")
+_BUFFERING = _lines_of(rb"x-accel-buffering")
 _MAX_FORWARDS = _lines_of(rb"max-forwards")
 
 _PASSING = frozenset({b"host", b"content-length", b"transfer-encoding", b"date", b"idempotency-key", b"via", b"expect"})
 """Steering fields that are forwarded; a head with no others is forwarded as the bytes it came in."""
 
 _PASSING_OR_CONNECTION = _PASSING | {b"connection"}
-_PLAIN_OPTIONS = frozenset({b"keep-alive", b"close"})
+_PLAIN_LINES = {b"keep-alive": b"\r\nConnection: keep-alive", b"close": b"\r\nConnection: close"}
 
 _BEYOND_CONNECTION = frozenset(
     {b"host", b"content-length", b"transfer-encoding", b"authorization", b"cookie", b"set-cookie", b"forwarded", b"via"}
@@ -87,10 +89,11 @@ def is_trusted(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> b
     return any(ip.version == network.version and ip in network for network in networks)
 
 
-def request_fields(head: RequestHead, peer: Peer, via: bytes, *, host: bytes | None = None) -> bytes:
-    """The block of fields to send upstream, up to and with the empty line.
+def request_head(head: RequestHead, target: bytes, peer: Peer, via: bytes, host: bytes | None = None) -> bytes:
+    """The head to send upstream, up to and with the empty line.
 
     Args:
+        target: in origin form.
         via: our pseudonym (RFC 9110 §7.6.3).
         host: what the Host field is to say; None leaves the client's as it is.
     """
@@ -105,15 +108,15 @@ def request_fields(head: RequestHead, peer: Peer, via: bytes, *, host: bytes | N
     if host is not None:
         fields = b"\r\nHost: " + host + _HOST.sub(b"", fields)
     said = _relayed_forwarding(head, peer) if peer.trusted else peer.forwarded + head.host
-    return b"%b%b\r\nVia: 1.%d %b\r\n\r\n" % (fields, said, head.version, via)
+    return b"%b %b HTTP/1.1%b%b\r\nVia: 1.%d %b\r\n\r\n" % (head.method, target, fields, said, head.version, via)
 
 
 def _end_to_end(fields: bytes, special: Special, hop_by_hop: re.Pattern[bytes]) -> bytes:
     """Without the fields that are for us alone, and those that Connection names."""
     said = special.get(b"connection")
-    if said in _PLAIN_OPTIONS and _PASSING_OR_CONNECTION.issuperset(special):
+    if said in _PLAIN_LINES and _PASSING_OR_CONNECTION.issuperset(special):
         # What most clients and servers send, exactly so: a tenth of what the general way costs.
-        before, line, after = fields.partition(b"\r\nConnection: " + said)
+        before, line, after = fields.partition(_PLAIN_LINES[said])
         if line and (not after or after.startswith(b"\r\n")):
             return before + after
     fields = hop_by_hop.sub(b"", fields)
@@ -169,18 +172,25 @@ def _relayed_forwarding(head: RequestHead, peer: Peer) -> bytes:
     return said
 
 
-def response_fields(head: ResponseHead, via: bytes, date: bytes, *, framing: bytes | None = None) -> bytes:
+def response_fields(
+    head: ResponseHead, via: bytes, date: bytes, *, framing: bytes | None = None, streams: bool = False
+) -> bytes:
     """The block of fields to send to the client, without the empty line.
 
     Args:
         via: our pseudonym.
         date: the time now as an HTTP date, for an origin that sent none (RFC 9110 §6.6.1).
         framing: lines that replace the length and coding; None leaves the origin's.
+        streams: the body is still to come, which of an event stream nobody after us is to hold back.
     """
     fields = head.fields
     special = head.special
     if not _PASSING.issuperset(special):
         fields = _end_to_end(fields, special, _FROM_BACKEND)
+        if head.status == 426 and b"upgrade" in special:  # RFC 9110 §15.5.22: it is no answer without
+            fields += b"\r\nConnection: Upgrade\r\nUpgrade: " + special[b"upgrade"]
+    if streams and _EVENT_STREAM.search(fields) and not _BUFFERING.search(fields):
+        fields += b"\r\nX-Accel-Buffering: no"
     if framing is not None:
         fields = _FRAMING.sub(b"", fields) + framing
     elif b"transfer-encoding" in special and not head.length:

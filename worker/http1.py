@@ -12,10 +12,16 @@ from worker.failure import Failure, Refused
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 # Possessive characters, greedy groups: a possessive group does not match at all on Python 3.11.2, which Debian 12 has.
-_FIELDS = rb"((?:\r\n" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+)*)\r\n\r\n"
-_REQUEST = re.compile(rb"(?:\r\n)?(" + TOKEN + rb"++) ([!\"$-~]++) HTTP/1\.([01])" + _FIELDS)
+_FIELD = rb"\r\n" + TOKEN + rb"++:[\t\x20-\x7e\x80-\xff]*+"
+_AUTHORITY = rb"0-9a-zA-Z\-._~!$&'()*+;=%\[\]:"
+_REQUEST = re.compile(
+    rb"(?:\r\n)?(" + TOKEN + rb"++) ([!\"$-~]++) HTTP/1\.([01])"
+    rb"(((?:(?!\r\n[Hh]ost:)" + _FIELD + rb")*)"
+    rb"(?:\r\n[Hh]ost: ([" + _AUTHORITY + rb"]++))?"  # what is read here needs no second look
+    rb"((?:" + _FIELD + rb")*))\r\n\r\n"
+)  # fmt: skip
 _REQUEST_BEGUN = re.compile(rb"(?:\r\n)?(?:" + TOKEN + rb"|\r?\Z)")
-_RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)((?: [\t\x20-\x7e\x80-\xff]*+)?)" + _FIELDS)
+_RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)((?: [\t\x20-\x7e\x80-\xff]*+)?)((?:" + _FIELD + rb")*)\r\n\r\n")
 
 _IN_BOTH = (
     rb"connection|content-length|transfer-encoding|te|upgrade|via|keep-alive|http2-settings|x-sidebeat-[^:]*+"
@@ -30,14 +36,21 @@ STEERING = _IN_BOTH + _IN_REQUESTS + _IN_RESPONSES
 """The names of the fields that steer an exchange, as alternatives of a pattern."""
 
 
-def _special(initials: bytes, names: bytes) -> re.Pattern[bytes]:
-    """A pattern for fields of these names; looking at the initial first halves its cost."""
-    return re.compile(rb"\r\n(?=[" + initials + initials.upper() + rb"])((?i:" + names + rb")): *+([^\r]*+)")
+def _special(names: bytes) -> re.Pattern[bytes]:
+    """A pattern for fields of these names in a block turned to lower case, which takes half as long as minding both."""
+    return re.compile(rb"\n(" + names + rb"): *+([^\r]*+)")
 
 
-_REQUEST_SPECIAL = _special(b"chtuevfkmpxi", _IN_BOTH + _IN_REQUESTS)
-_RESPONSE_SPECIAL = _special(b"cdhtuvkpx", _IN_BOTH + _IN_RESPONSES)
-_IN_AUTHORITY = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-._~!$&'()*+;=%[]:"
+_REQUEST_SPECIAL = _special(_IN_BOTH + _IN_REQUESTS)
+_RESPONSE_SPECIAL = _special(_IN_BOTH + _IN_RESPONSES)
+_CASELESS = frozenset(
+    {
+        b"connection", b"content-length", b"transfer-encoding", b"te", b"keep-alive", b"proxy-connection", b"date",
+        b"expect", b"max-forwards", b"idempotency-key", b"x-health-state", b"x-health-weight",
+    }
+)  # fmt: skip
+"""Steering fields whose values say the same in lower case, or are not looked at."""
+_NOT_IN_AUTHORITY = re.compile(rb"[^" + _AUTHORITY + rb"]")
 
 BODILESS = frozenset({204, 304})
 """Statuses whose responses have no body, whatever their fields say (RFC 9112 §6.3)."""
@@ -81,7 +94,8 @@ class RequestHead:
         self.host = host
         self.length = length
         self.size = size
-        self.keep_alive = _keep_alive(version, special) if b"connection" in special else version == 1
+        said = special.get(b"connection")
+        self.keep_alive = version == 1 if said is None else said == b"keep-alive" or _keep_alive(version, said)
 
 
 class ResponseHead:
@@ -103,14 +117,12 @@ class ResponseHead:
         self.special = special
         self.length = length
         self.size = size
-        self.keep_alive = _keep_alive(version, special) if b"connection" in special else version == 1
+        said = special.get(b"connection")
+        self.keep_alive = version == 1 if said is None else said == b"keep-alive" or _keep_alive(version, said)
 
 
-def _keep_alive(version: int, special: Special) -> bool:
-    """Whether the sender, who says something on it, lets the connection live after this message (RFC 9112 §9.3)."""
-    said = special[b"connection"]
-    if said == b"keep-alive":
-        return True
+def _keep_alive(version: int, said: bytes) -> bool:
+    """Whether a sender who says this in Connection lets it live after the message (RFC 9112 §9.3)."""
     options = connection_tokens(said)
     return b"close" not in options and (version == 1 or b"keep-alive" in options)
 
@@ -127,13 +139,18 @@ def read_request(data: bytes, max_bytes: int, max_fields: int) -> RequestHead | 
         _refuse_request(data, max_bytes)
         return None
     size = match.end()
-    method, target, minor, fields = match.groups()
-    if size > max_bytes or (size > max_fields * _SHORTEST_FIELD and fields.count(b"\r\n") > max_fields):
+    method, target, minor, fields, before, host, after = match.groups()
+    if size > max_bytes or (size > max_fields * _SHORTEST_FIELD and fields.count(b"\n") > max_fields):
         raise _too_large(data, max_bytes)
-    special = read_special(fields, _REQUEST_SPECIAL)
     version = 1 if minor == b"1" else 0
-    length = _request_length(special, version) if len(special) > 1 or not version else 0  # HTTP/1.1 has a Host
-    return RequestHead(method, target, version, fields, special, _host(special, version), length, size)
+    others = before + after if before else after
+    special: Special = read_special(others, _REQUEST_SPECIAL) if others else {}
+    if host is None:
+        host = _host(special, version)
+    elif b"host" in special:
+        raise Refused(Failure.BAD_REQUEST, "two Hosts")
+    length = _request_length(special, version) if special else 0
+    return RequestHead(method, target, version, fields, special, host, length, size)
 
 
 def _refuse_request(data: bytes, max_bytes: int) -> None:
@@ -161,11 +178,17 @@ def has_bare_line_end(data: bytes) -> bool:
 
 def read_special(fields: bytes, pattern: re.Pattern[bytes]) -> Special:
     """The fields that steer an exchange, out of a block of fields; ``pattern`` knows their names."""
+    lowered = fields.lower()
+    pairs = pattern.findall(lowered)
     special: Special = {}
-    for name, value in pattern.findall(fields):
-        key = name.lower()
-        value = value.rstrip(b" ")  # noqa: PLW2901 - see Special
-        special[key] = special[key] + b", " + value if key in special else value
+    for name, value in pairs:
+        special[name] = value.rstrip(b" ")
+    if len(special) == len(pairs) and _CASELESS.issuperset(special):
+        return special
+    special = {}
+    for match in pattern.finditer(lowered):
+        name, value = match[1], fields[match.start(2) : match.end(2)].rstrip(b" ")
+        special[name] = special[name] + b", " + value if name in special else value
     return special
 
 
@@ -176,7 +199,7 @@ def _host(special: Special, version: int) -> bytes:
         if version == 1:
             raise Refused(Failure.BAD_REQUEST, "no Host")
         return b""
-    if host.translate(None, _IN_AUTHORITY):  # half the time of a pattern
+    if _NOT_IN_AUTHORITY.search(host):
         raise Refused(Failure.BAD_REQUEST, "bad Host")
     return host
 
@@ -223,23 +246,20 @@ def read_response(data: bytes, max_bytes: int, *, to_head: bool) -> ResponseHead
     minor, digits, reason, fields = match.groups()
     size = match.end()
     limit = MAX_RESPONSE_FIELDS
-    if size > max_bytes or (size > limit * _SHORTEST_FIELD and fields.count(b"\r\n") > limit):
+    if size > max_bytes or (size > limit * _SHORTEST_FIELD and fields.count(b"\n") > limit):
         raise Refused(Failure.BAD_RESPONSE, f"over {max_bytes} bytes or {limit} fields")
     status = int(digits)
     special = read_special(fields, _RESPONSE_SPECIAL)
     version = 1 if minor == b"1" else 0
-    length = _response_length(special, version)
+    if b"transfer-encoding" in special:
+        length = _chunked(special, version, Failure.BAD_RESPONSE)
+    elif b"content-length" in special:
+        length = _content_length(special[b"content-length"], Failure.BAD_RESPONSE)
+    else:
+        length = UNKNOWN_LENGTH
     if to_head or status < 200 or status in BODILESS:
         length = 0
     return ResponseHead(status, reason, version, fields, special, length, size)
-
-
-def _response_length(special: Special, version: int) -> int:
-    if b"transfer-encoding" in special:
-        return _chunked(special, version, Failure.BAD_RESPONSE)
-    if b"content-length" in special:
-        return _content_length(special[b"content-length"], Failure.BAD_RESPONSE)
-    return UNKNOWN_LENGTH
 
 
 def connection_tokens(value: bytes) -> list[bytes]:

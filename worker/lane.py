@@ -6,6 +6,7 @@ from typing import Protocol
 from sidecar.contract.config import Listen
 from worker.failure import Failure
 from worker.http1 import ResponseHead
+from worker.outbox import Outbox
 from worker.pool import Pool
 from worker.route import Router
 from worker.upstream import CoarseClock
@@ -52,6 +53,7 @@ class Service(Protocol):
     date: bytes
     clock: Callable[[], float]
     coarse: CoarseClock
+    outbox: Outbox
     active: "set[Ongoing]"
 
 

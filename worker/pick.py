@@ -4,7 +4,7 @@ Pure. A policy is asked for one candidate, and asked again without those tried w
 as functions of a row, chance as ``draw``; simulations and workers run the same code.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from math import ceil
 from typing import Protocol
 
@@ -75,7 +75,7 @@ class PowerOfChoices:
         self,
         draw: Draw,
         *,
-        in_flight: Callable[[int], int],
+        in_flight: Callable[[int], Iterable[int]],
         latency: Callable[[int, float], tuple[float, float]],
         choices: int = 0,
         slow_start_s: float = 10.0,
@@ -84,7 +84,8 @@ class PowerOfChoices:
 
         Args:
             draw: chance.
-            in_flight: row to requests under way on this host.
+            in_flight: row to the requests under way on this host, one number for each worker; asked now and then,
+                while the numbers themselves are read at each pick.
             latency: row and now to (sum of seconds, weight), decayed to now.
             choices: how many to draw; 0 for ``ceil(0.3 * M)`` within two to five.
             slow_start_s: over how long a backend that came back grows to its full weight.
@@ -97,6 +98,7 @@ class PowerOfChoices:
         self._candidates: Sequence[Candidate] = ()
         self._choices = 0
         self._costs: list[float] = []
+        self._under_way: list[Iterable[int]] = []
         self._refresh_at = 0.0
 
     def use(self, candidates: Sequence[Candidate], now: float) -> None:
@@ -116,16 +118,15 @@ class PowerOfChoices:
             self._refresh(now)
         if tried:
             return self._cheapest(_untried(candidates, tried))
-        costs = self._costs
-        in_flight = self._in_flight
+        costs, under_way = self._costs, self._under_way
         drawn = self._draw(count * (count - 1))  # one draw for an ordered pair of different ones
-        first = best = drawn % count
-        second = (first + 1 + drawn // count) % count
-        lowest = costs[best] * (in_flight(candidates[best].row) + 1)
+        best = drawn % count
+        index = (best + 1 + drawn // count) % count
+        lowest = costs[best] * (sum(under_way[best]) + 1)
         for extra in range(1, self._choices):
-            # A third may repeat one of the pair, which costs no more than a look.
-            index = second if extra == 1 else self._draw(count)
-            cost = costs[index] * (in_flight(candidates[index].row) + 1)
+            if extra > 1:
+                index = self._draw(count)  # may repeat one of the pair, which costs no more than a look
+            cost = costs[index] * (sum(under_way[index]) + 1)
             if cost < lowest:
                 best, lowest = index, cost
         return candidates[best]
@@ -135,11 +136,12 @@ class PowerOfChoices:
         start = self._draw(len(candidates))
         rotated = [*candidates[start:], *candidates[:start]]
         costs = {candidate.row: cost for candidate, cost in zip(self._candidates, self._costs, strict=True)}
-        return min(rotated, key=lambda candidate: costs[candidate.row] * (self._in_flight(candidate.row) + 1))
+        return min(rotated, key=lambda candidate: costs[candidate.row] * (sum(self._in_flight(candidate.row)) + 1))
 
     def _refresh(self, now: float) -> None:
         """Read the latencies anew, at most every ``REFRESH_S``."""
         self._refresh_at = now + REFRESH_S
+        self._under_way = [self._in_flight(candidate.row) for candidate in self._candidates]
         readings = [self._latency(candidate.row, now) for candidate in self._candidates]
         weight = sum(reading[1] for reading in readings)
         mean = sum(reading[0] for reading in readings) / weight if weight > 0 else PRIOR_LATENCY_S

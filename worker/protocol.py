@@ -9,20 +9,18 @@ import asyncio
 from typing_extensions import override
 
 from worker.answer import error_answer
-from worker.bodies import BodyReader, LengthReader, body_reader, encode_chunks
+from worker.bodies import BodyReader, body_reader, encode_chunks
 from worker.dispatch import exchange_for
 from worker.exchange import NEVER, Exchange
 from worker.failure import Failure, Refused
 from worker.headers import Peer, peer_of, response_fields, switching_fields
 from worker.http1 import UNKNOWN_LENGTH, RequestHead, ResponseHead, read_request
 from worker.lane import Home
+from worker.linger import Lingering
 from worker.tunnel import Tunnel, reset
 
 MAX_PIPELINED = 65_536
 """Bytes of further requests we hold while one is under way; then the client has to wait."""
-LINGER_S = 2.0
-"""How long we go on reading, and dropping, what a client sends after an answer that ended its connection: closing at
-once would reset it, and the reset could destroy the answer on its way (RFC 9112 §9.6)."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -30,8 +28,7 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_body", "_buffer", "_chunked_out", "_close_after", "_ends_with_connection", "_exchange", "_head", "_held",
-        "_is_full", "_lingering", "_peer", "_service", "_started", "_transport", "_tunnel",
-        "deadline",
+        "_is_full", "_peer", "_response", "_service", "_transport", "_tunnel", "deadline",
     )  # fmt: skip
 
     def __init__(self, service: Home) -> None:
@@ -40,11 +37,12 @@ class ClientConnection(asyncio.Protocol):
         self._peer: Peer
         self._head = _NO_HEAD
         self._buffer = b""
+        self._response = b""
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
         self._body: BodyReader | None = None
-        self._chunked_out = self._ends_with_connection = self._close_after = self._started = False
-        self._lingering = self._held = self._is_full = False
+        self._chunked_out = self._ends_with_connection = self._close_after = False
+        self._held = self._is_full = False
         self.deadline = NEVER
 
     @override
@@ -74,8 +72,7 @@ class ClientConnection(asyncio.Protocol):
         if self._tunnel is not None:
             self._tunnel.from_client(data)
         elif self._exchange is None:
-            if not self._lingering:
-                self._read_head(self._buffer + data if self._buffer else data)
+            self._read_head(self._buffer + data if self._buffer else data)
         elif self._body is not None:
             self._read_body(self._exchange, self._body, data)
         else:
@@ -85,46 +82,57 @@ class ClientConnection(asyncio.Protocol):
 
     @override
     def eof_received(self) -> bool:
-        """The client sends no more. In a tunnel that is one direction; else it is leaving."""
+        """The client sends no more. In a tunnel that is one direction; else, as nginx and Envoy see it, it leaves."""
         if self._tunnel is None:
+            self.flush()
             return False
         self._tunnel.client_eof()
         return not self._transport.is_closing()
 
     def _read_head(self, data: bytes) -> None:
         listen = self._service.listen
+        head = None
         try:
             head = read_request(data, listen.max_header_bytes, listen.max_headers)
-            if head is None:
-                if not self._buffer:
-                    self.deadline = self._service.clock() + listen.header_timeout_s
-                self._buffer = data
+            if head is not None:
+                self._buffer = b""
+                self._begin(head, data)
                 return
-            self._buffer = b""
-            self._begin(head, data)
         except Refused as refused:
-            self._head = _NO_HEAD
-            self._body = _ENDLESS
+            if head is None:
+                self._unread(data)
             self.refuse(refused.failure)
+            return
+        if not self._buffer:
+            self.deadline = self._service.clock() + listen.header_timeout_s
+        self._buffer = data
+
+    def _unread(self, data: bytes) -> None:
+        """There is no head in this, so that nobody knows where it ends."""
+        self._head = _NO_HEAD
+        self._buffer = data
+        self._close_after = True
 
     def _begin(self, head: RequestHead, data: bytes) -> None:
         """Route a request, start its exchange, and feed it what came of its body."""
         service = self._service
         self._head = head
-        self._started = self._chunked_out = self._ends_with_connection = False
+        self._chunked_out = self._ends_with_connection = False
         self._close_after = not head.keep_alive
         self.deadline = NEVER
-        self._buffer = data[head.size :]
-        if head.length:
-            self._body = body_reader(head.length)
-            if b"expect" not in head.special:  # else it is the backend's turn
-                self.deadline = service.clock() + service.listen.body_idle_s
-        try:
-            self._exchange = exchange = exchange_for(service, head, peer=self._peer, downstream=self)
-        except Refused as refused:
-            self.refuse(refused.failure)
-            return
-        if self._body is not None and self._buffer:  # before the start, so that head and body leave in one write
+        came = len(data) - head.size
+        is_whole = came == head.length
+        if not is_whole:
+            self._buffer = data[head.size :]
+            if head.length:
+                self._body = body_reader(head.length)
+                if b"expect" not in head.special:  # else it is the backend's turn
+                    self.deadline = service.clock() + service.listen.body_idle_s
+        self._exchange = exchange = exchange_for(service, head, peer=self._peer, downstream=self)
+        # Before the start, so that head and body leave in one write.
+        if came and is_whole:
+            exchange.upload(memoryview(data)[head.size :], b"", done=True)
+        elif self._body is not None and self._buffer:
             early, self._buffer = self._buffer, b""
             self._read_body(exchange, self._body, early)
         if self._exchange is exchange:
@@ -150,27 +158,38 @@ class ClientConnection(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.abort()
-        if self._started:
-            self._transport.abort()
-        else:
-            self.refuse(failure)
+            if exchange.responded:
+                self._transport.abort()
+                return
+        self.refuse(failure)
 
     def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
         """See ``Downstream``."""
         service = self._service
         framing = None if head.length >= 0 else self._reframe(head)
-        fields = response_fields(head, service.via, service.date, framing=framing)
+        fields = response_fields(head, service.via, service.date, framing=framing, streams=not done)
         if self._close_after or self._body is not None or service.draining:
             self._close_after = True
             fields += b"\r\nConnection: close"
         elif self._head.version == 0:
             fields += b"\r\nConnection: keep-alive"
-        self._started = True
         if self._chunked_out:
             body = encode_chunks(body, b"", done=done)
-        self._transport.write(b"HTTP/1.1 %d%b%b\r\n\r\n%b" % (head.status, head.reason, fields, body))
-        if done:
+        data = b"HTTP/1.1 %d%b%b\r\n\r\n%b" % (head.status, head.reason, fields, body)
+        if done and not self._close_after:
+            self._response = data
+            service.outbox.put(self)
             self._over()
+        else:
+            self._transport.write(data)
+            if done:
+                self._over()
+
+    def flush(self) -> None:
+        """See ``Sender``."""
+        data, self._response = self._response, b""
+        if data and not self._transport.is_closing():
+            self._transport.write(data)
 
     def _reframe(self, head: ResponseHead) -> bytes | None:
         """How this client is told where the body ends: chunks, or the end of the connection for who knows none."""
@@ -202,6 +221,7 @@ class ClientConnection(asyncio.Protocol):
         self._exchange = None
         if self._body is not None:
             self._close_after = True
+        self.flush()  # the answer before this one
         self._transport.write(error_answer(failure, self._head, self._service.date, close=self._close_after))
         self._over()
 
@@ -232,7 +252,8 @@ class ClientConnection(asyncio.Protocol):
             elif self._held or self._buffer:
                 self._go_on()
         elif self._body is not None or self._buffer or self._held:
-            self._linger()
+            self._service.clients.discard(self)
+            Lingering(self._service, self._transport)
         else:
             self._close()
 
@@ -243,20 +264,9 @@ class ClientConnection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._read_on)
 
     def _read_on(self) -> None:
-        if self._exchange is None and self._buffer and not self._lingering and not self._transport.is_closing():
+        if self._exchange is None and self._buffer and not self._transport.is_closing():
             data, self._buffer = self._buffer, b""
             self._read_head(data)
-
-    def _linger(self) -> None:
-        """Send our FIN, and let the client find the answer before the connection goes."""
-        self._lingering = True
-        self._body = None
-        self._buffer = b""
-        listen = self._service.listen
-        is_sent = not self._transport.get_write_buffer_size()
-        self.deadline = self._service.clock() + (LINGER_S if is_sent else listen.body_idle_s)
-        self._transport.write_eof()
-        self.hold_upload(hold=False)
 
     def switched(self, head: ResponseHead, data: bytes) -> None:
         """See ``Downstream``."""
@@ -265,7 +275,6 @@ class ClientConnection(asyncio.Protocol):
             return
         fields = switching_fields(head, self._head, self._service.via)
         self._transport.write(b"HTTP/1.1 101%b%b\r\n\r\n%b" % (head.reason, fields, data))
-        self._started = True
         self._tunnel = Tunnel(self._transport, exchange.connection.transport)
         self.hold_upload(hold=False)
         if self._buffer:
@@ -306,7 +315,7 @@ class ClientConnection(asyncio.Protocol):
         self._is_full = False
         if self._exchange is not None:
             self._exchange.hold_response(hold=False)
-        elif not self._lingering and not self._transport.is_closing():
+        elif not self._transport.is_closing():
             self._go_on()
 
     @property
@@ -320,18 +329,17 @@ class ClientConnection(asyncio.Protocol):
             return
         if self._exchange is not None:
             self._abandon(Failure.BODY_TIMEOUT)
-        elif self._lingering or self._is_full or self._transport.is_closing():
+        elif self._is_full or self._transport.is_closing():
             self._transport.abort()
-        elif self._buffer:
-            self._head = _NO_HEAD
-            self._body = _ENDLESS
+        elif self._buffer.strip(b"\r\n"):  # an empty line begins nothing (RFC 9112 §2.2)
+            self._unread(self._buffer)
             self.refuse(Failure.HEADER_TIMEOUT)
         else:
             self._transport.close()
 
     def end(self) -> None:
         """The worker stops now: cut what is under way."""
-        if self._exchange is not None and not self._started:
+        if self._exchange is not None and not self._exchange.responded:
             self._close_after = True
             self._abandon(Failure.SHUTTING_DOWN)
         else:
@@ -340,5 +348,3 @@ class ClientConnection(asyncio.Protocol):
 
 _NO_HEAD = RequestHead(b"", b"", 1, b"", {}, b"", 0, 0)
 """What a connection answers to when it could not read a head."""
-_ENDLESS = LengthReader(0)
-"""The body of such a request: nobody knows where it ends."""

@@ -139,8 +139,8 @@ def _host_name(authority: bytes) -> bytes:
     return name.removesuffix(b".")
 
 
-def split_target(target: bytes) -> tuple[bytes | None, bytes, bytes]:
-    """A request target as (authority, path, the rest from ``?`` on).
+def split_target(target: bytes, method: bytes = b"GET") -> tuple[bytes | None, bytes, bytes]:
+    """A request target as (authority, path, the rest from ``?`` on); of OPTIONS, no path means ``*``.
 
     The authority is None unless the target is in absolute form, where it overrides Host (RFC 9112 §3.2.2).
 
@@ -153,6 +153,6 @@ def split_target(target: bytes) -> tuple[bytes | None, bytes, bytes]:
             raise Refused(Failure.BAD_REQUEST, "bad target")
         authority, target = match.groups()
         if not target.startswith(b"/"):
-            target = b"/" + target
+            target = b"*" if not target and method == b"OPTIONS" else b"/" + target  # RFC 9112 §3.2.4
     path, mark, query = target.partition(b"?")
     return authority, path, mark + query

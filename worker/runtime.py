@@ -13,6 +13,7 @@ from sidecar.contract.keys import PoolKeys
 from worker.board import Board, rows_of
 from worker.follow import Follower
 from worker.lane import Client, Ongoing
+from worker.outbox import Outbox
 from worker.pool import Pool
 from worker.protocol import ClientConnection
 from worker.report import Reporter, identity
@@ -50,6 +51,7 @@ class Runtime:
         self.clock = time.monotonic  # uvloop's own has a resolution of a millisecond
         self.via = _pseudonym(config.store.host, instance)
         self.date = b""
+        self.outbox = Outbox(asyncio.get_running_loop())
         self.draining = False
         self.active: set[Ongoing] = set()
         self.clients: set[Client] = set()
@@ -112,6 +114,7 @@ class Runtime:
 
     async def aclose(self) -> None:
         """End what is left: clients see their connections end, backends too."""
+        self.outbox.flush()
         for client in list(self.clients):
             client.end()
         for pool in self.pools.values():

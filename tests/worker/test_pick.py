@@ -1,7 +1,8 @@
 """Who takes a request: a table for each policy, invariants for all, and shares counted over seeded draws."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice, pairwise
 from math import inf
 from random import Random
@@ -30,6 +31,22 @@ def always(drawn: int) -> Draw:
     return lambda count: drawn % count
 
 
+class Live:
+    """A row of the board with one worker, whose count is asked for anew each time."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self.count = count
+
+    def __iter__(self) -> Iterator[int]:
+        yield self.count()
+
+
+def look(seen: list[int], row: int) -> int:
+    """Nobody is busy; who was asked about is written down."""
+    seen.append(row)
+    return 0
+
+
 class Load:
     """What a board says: in-flight counts, and latencies as (sum of seconds, weight)."""
 
@@ -38,8 +55,8 @@ class Load:
         self.counts = Counter(dict(enumerate(in_flight)))
         self.readings = 0
 
-    def in_flight(self, row: int) -> int:
-        return self.counts[row]
+    def in_flight(self, row: int) -> Live:
+        return Live(lambda: self.counts[row])
 
     def latency(self, row: int, now: float) -> tuple[float, float]:
         self.readings += 1
@@ -299,9 +316,8 @@ def test_three_in_ten_are_looked_at_but_two_at_least_and_five_at_most(count, loo
     load = Load()
     seen: list[int] = []
 
-    def in_flight(row: int) -> int:
-        seen.append(row)
-        return 0
+    def in_flight(row: int) -> Live:
+        return Live(partial(look, seen, row))
 
     policy = PowerOfChoices(Random(1).randrange, in_flight=in_flight, latency=load.latency)
     policy.use(candidates(*[1.0] * count), 0.0)
@@ -318,9 +334,8 @@ def test_two_choices_are_never_the_same_and_every_pair_is_drawn_alike(count, see
     for drawn in range(count * (count - 1)):
         seen: list[int] = []
 
-        def in_flight(row: int, seen: list[int] = seen) -> int:
-            seen.append(row)
-            return 0
+        def in_flight(row: int, seen: list[int] = seen) -> Live:
+            return Live(partial(look, seen, row))
 
         policy = PowerOfChoices(always(drawn), in_flight=in_flight, latency=Load().latency, choices=2)
         policy.use(candidates(*[1.0] * count), 0.0)

@@ -136,6 +136,18 @@ async def test_a_connection_at_rest_is_closed_in_the_end_rfc9112_9_8(start_lane:
         assert await client.read_until_close() == b""
 
 
+@pytest.mark.parametrize("sent", [b"\r", b"\r\n"])
+async def test_an_empty_line_after_a_body_is_no_request_rfc9112_2_2(
+    start_lane: StartLane, backend: Backend, sent: bytes
+):
+    lane = await start_lane(backend.url, listen={"header_timeout_s": 0.2})
+    lane.needs("client")
+    async with RawClient(lane.port) as client:
+        await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab" + sent)
+        assert (await client.read_response()).status == 200
+        assert await client.read_until_close() == b""
+
+
 async def test_a_body_that_stops_coming_is_408_and_the_backend_sees_it_end(start_lane: StartLane, backend: Backend):
     lane = await start_lane(backend.url, listen={"body_idle_s": 0.3})
     lane.needs("client")

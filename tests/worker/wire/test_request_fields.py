@@ -88,6 +88,17 @@ async def test_options_asterisk_passes_rfc9112_3_2_4(lane: Lane, backend: Backen
 
 
 @pytest.mark.parametrize(
+    ("target", "forwarded"),
+    [(b"http://origin.test", b"*"), (b"http://origin.test/", b"/"), (b"http://origin.test?a", b"/?a")],
+)
+async def test_options_of_a_whole_server_in_absolute_form_becomes_asterisk_rfc9112_3_2_4(
+    lane: Lane, backend: Backend, target: bytes, forwarded: bytes
+):
+    request = await seen(lane, backend, b"OPTIONS " + target + b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert request.target == forwarded
+
+
+@pytest.mark.parametrize(
     ("target", "forwarded", "host"),
     [
         (b"http://origin.test/a?b", b"/a?b", b"origin.test"),

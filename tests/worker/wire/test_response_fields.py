@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from backend import Backend, answers, sends
+from backend import Backend, Connection, Request, answers, sends
 from lanes import Lane
 from raw_client import RawClient, Response, fetch
 from wire import Headers
@@ -87,6 +87,36 @@ async def test_backends_do_not_speak_in_our_name(lane: Lane, backend: Backend, n
     response = await fetch(lane.port)
     assert response.header(name) is None
     assert response.header("x-health") == b"stays"
+
+
+async def test_426_keeps_saying_what_it_wants_rfc9110_15_5_22(lane: Lane, backend: Backend):
+    backend.handler = answers(
+        426, headers=[("Upgrade", "HTTP/3.0, WebSocket"), ("Connection", "upgrade, x-a"), ("X-A", "1")]
+    )
+    response = await fetch(lane.port)
+    assert response.all("upgrade") == [b"HTTP/3.0, WebSocket"]
+    assert b"Upgrade" in response.all("connection")
+    assert response.header("x-a") is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([("Content-Type", "text/event-stream; charset=utf-8")], [b"no"]),
+        ([("content-type", "Text/Event-Stream"), ("X-Accel-Buffering", "yes")], [b"yes"]),
+        ([("Content-Type", "text/plain"), ("X-Kind", "text/event-stream")], []),
+    ],
+)
+async def test_nobody_after_us_is_to_hold_back_an_event_stream(lane: Lane, backend: Backend, fields, expected):
+    async def handle(_: Request, connection: Connection) -> None:
+        await connection.start_chunked(headers=fields)
+        await connection.stall()
+
+    backend.handler = handle
+    async with RawClient(lane.port) as client:
+        await client.request()
+        head = await client.read_head()
+        assert head.all("x-accel-buffering") == expected
 
 
 async def test_date_is_added_where_the_origin_sent_none_rfc9110_6_6_1(lane: Lane, backend: Backend):
