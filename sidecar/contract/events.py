@@ -28,6 +28,7 @@ class Event(StrEnum):
     RESTARTING = "restarting"
     DRAINING = "draining"
     CONFIG = "config"
+    APP_FAILED = "app-failed"
 
 
 class Metric(StrEnum):

@@ -15,9 +15,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-import uvicorn
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from backend import Backend
@@ -27,10 +25,11 @@ from waiting import eventually
 from wire import Headers
 from worker.board import board_for
 from worker.exchange import Exchange
-from worker.gateway import Gateway
+from worker.gateway import App, Message, Receive, Scope, Send
 from worker.runtime import Runtime
+from worker.server.front import Front
 
-POOL_SECTIONS = frozenset({"timeouts", "retry", "balancing", "tls"})
+POOL_SECTIONS = frozenset({"balancing", "connections", "retry", "timeouts", "tls"})
 
 PATIENT = {"connect_s": 5.0, "response_headers_s": 20.0, "idle_s": 20.0}
 """Deadlines that no test reaches by accident; those about a deadline set their own."""
@@ -106,56 +105,60 @@ async def serve_direct(runtime: Runtime) -> AsyncIterator[int]:
         server.close()
 
 
-@asynccontextmanager
-async def serve_asgi(runtime: Runtime) -> AsyncIterator[int]:
-    """The gateway as an ASGI app under a plain uvicorn, as ``worker.server.front`` does it for a user's own app."""
-    config = uvicorn.Config(
-        Gateway(runtime),
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        access_log=False,
-        log_config=None,
-    )
-    config.load()
-    state = ServerState()
-    factory = partial(HttpToolsProtocol, config, state, {})
-    server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        for connection in list(state.connections):
-            connection.transport.abort()
-        for task in list(state.tasks):
-            task.cancel()
+def serve_front(app: App) -> Serve:
+    """The protocol that ``worker.server`` has for a user's own app, with this one."""
+
+    @asynccontextmanager
+    async def serve(runtime: Runtime) -> AsyncIterator[int]:
+        front = Front(app, runtime)
+        server = await asyncio.get_running_loop().create_server(front.protocol, "127.0.0.1", 0)
+        try:
+            yield server.sockets[0].getsockname()[1]
+            await eventually(lambda: not front.turns)
+        finally:
+            server.close()
+            for turn in list(front.turns):
+                turn.cancel()
+
+    return serve
 
 
-STOCK_UVICORN = frozenset(
+async def forwards(scope: Scope, receive: Receive, send: Send) -> None:
+    """An app that leaves everything to the gateway."""
+    await scope["state"]["gateway"](scope, receive, send)
+
+
+async def looks_on(scope: Scope, receive: Receive, send: Send) -> None:
+    """An app that has its hands on everything, as middleware does: on the headers, and on every message."""
+
+    async def hand_in() -> Message:
+        return await receive()
+
+    async def hand_out(message: Message) -> None:
+        await send(message)
+
+    headers = [list(pair) for pair in scope["headers"]]
+    await scope["state"]["gateway"]({**scope, "headers": headers}, hand_in, hand_out)
+
+
+OF_ASGI = frozenset(
     {
-        "1.0",  # it sends chunks to who does not know them
-        "absolute-form",  # the authority is lost
         "case",
-        "client",  # it is not our code that holds the client's connection
-        "connect",
         "empty query",
         "interim",
-        "methods",  # only those that it knows
         "reason",
         "trailers",
         "upgrade",
     }
 )
+"""What ASGI has no words for."""
 
 LANES: dict[str, LaneKind] = {
     "direct": LaneKind(serve=serve_direct),
-    "asgi": LaneKind(serve=serve_asgi, lacks=STOCK_UVICORN),
+    "front": LaneKind(serve=serve_front(forwards), lacks=frozenset({"upgrade"})),
+    "asgi": LaneKind(serve=serve_front(looks_on), lacks=OF_ASGI),
 }
-"""Every case runs through each of these."""
+"""Every case runs through each of these. A WebSocket is for the app to handle where there is one."""
 
 
 @asynccontextmanager

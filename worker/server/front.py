@@ -1,29 +1,26 @@
 """The user's own ASGI app in front of the pools (``listen.app``): found, started, served, drained.
 
-It forwards by calling ``scope["state"]["gateway"]``, in FastAPI ``request.state.gateway``, an ASGI app itself. It is
-uvicorn that reads its requests: deadline and size of a request's head, which the config sets, hold in the direct lane
-alone.
+It forwards by calling ``scope["state"]["gateway"]``, in FastAPI ``request.state.gateway``, an ASGI app itself.
+uvicorn runs its lifespan and its WebSockets; for everything else see ``worker.server.connection``.
 """
 
 import asyncio
 import importlib
-import math
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import reduce
 from typing import Any, cast
 
 import uvicorn
-from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from sidecar.contract.config import ConfigError, Listen
-from worker.gateway import Gateway, Receive, Scope, Send
-from worker.server.held import HeldTransport
+from sidecar.contract.config import ConfigError
+from worker.gateway import App, Gateway
+from worker.lane import Home
+from worker.server.connection import AppConnection
+from worker.server.turn import Turn
 
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 OURS = ("sidecar", "worker")
 
 
@@ -52,21 +49,17 @@ def load_app(name: str) -> App:
     return cast("App", app)
 
 
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's own, writing a head and its body at once."""
-
-    @override
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        super().connection_made(cast("asyncio.Transport", HeldTransport(transport, self.loop)))
-
-
 class Front:
     """The app's place in the server: one lifespan, and a protocol for each connection."""
 
-    def __init__(self, app: App, gateway: Gateway, listen: Listen) -> None:
+    def __init__(self, app: App, service: Home) -> None:
+        self.app = app
+        self.turns: set[Turn] = set()
+        self.loop = asyncio.get_running_loop()
+        self._service = service
         self._config = uvicorn.Config(
             app,
-            http="httptools",
+            http="httptools",  # never asked; its default looks for what is installed
             ws="websockets-sansio",
             interface="asgi3",
             proxy_headers=False,
@@ -74,17 +67,17 @@ class Front:
             date_header=False,
             access_log=False,
             log_config=None,
-            timeout_keep_alive=math.ceil(listen.keepalive_s),
         )
         self._config.load()
         self._lifespan = self._config.lifespan_class(self._config)
-        self._lifespan.state["gateway"] = gateway
-        self._state = ServerState()
+        self.state = self._lifespan.state
+        self.state["gateway"] = Gateway(service)
+        self._websockets = ServerState()
 
     @property
     def busy(self) -> int:
         """Requests and WebSockets in the app's hands."""
-        return len(self._state.tasks)
+        return len(self.turns) + len(self._websockets.tasks)
 
     async def startup(self) -> None:
         """Have the app start.
@@ -98,15 +91,22 @@ class Front:
 
     def protocol(self) -> asyncio.Protocol:
         """For a new connection."""
-        return _Protocol(self._config, self._state, self._lifespan.state)
+        return AppConnection(self._service, self)
+
+    def websocket(self) -> asyncio.Protocol:
+        """For a connection whose request asks for a WebSocket."""
+        make = cast("Callable[..., asyncio.Protocol]", self._config.ws_protocol_class)
+        return make(config=self._config, server_state=self._websockets, app_state=self.state)
 
     def drain(self) -> None:
-        """Close what is idle; the rest ends with its response."""
-        for connection in list(self._state.connections):
+        """Close WebSockets with 1012; the runtime asks for no more requests on the other connections."""
+        for connection in list(self._websockets.connections):
             connection.shutdown()
 
     async def aclose(self) -> None:
         """Abort what is left, and have the app shut down."""
-        for task in list(self._state.tasks):
+        for turn in list(self.turns):
+            turn.cancel()
+        for task in list(self._websockets.tasks):
             task.cancel()
         await self._lifespan.shutdown()

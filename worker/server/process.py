@@ -19,7 +19,6 @@ from uvicorn_worker import UvicornWorker
 from sidecar.contract.config import ConfigError
 from sidecar.contract.events import Event, line
 from worker.app import create_app
-from worker.gateway import Gateway
 from worker.runtime import Runtime
 from worker.server.crew import Crew
 from worker.server.front import Front, load_app
@@ -100,7 +99,7 @@ class SidebeatWorker(UvicornWorker):  # type: ignore[misc] # it ships no types
         crew = self.crew
         listen = crew.config.listen
         runtime = Runtime(crew.config, crew.board, self.slot, crew.instance, crew.environ)
-        front = Front(load_app(listen.app), Gateway(runtime), listen) if listen.app else None
+        front = Front(load_app(listen.app), runtime) if listen.app else None
         self.config.app = create_app(runtime)
         self.server = Server(self.config, runtime, listen=listen, is_admin=crew.is_admin, front=front)
         await self.server.serve(self.sockets)

@@ -2,28 +2,22 @@
 
 An ``Exchange`` calls back; an ASGI app awaits. ``AsgiSide`` stands between: what the backend sends is queued until
 ``send`` takes it, what ``receive`` gives is fed to the exchange. A request that is answered at once costs no task; only
-one that takes longer than ``PATIENCE_S`` gets a watcher for its client's leaving.
+one that takes longer than ``PATIENCE_S`` gets a watcher for its client's leaving. Under our own server all of that is
+spared where the app has changed nothing: see ``Shortcut``.
 """
 
 import asyncio
 import re
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-from urllib.parse import quote
 
 from worker.answer import error_fields
 from worker.dispatch import exchange_for
 from worker.exchange import Exchange
 from worker.failure import STATUS, Failure, Refused
+from worker.gateway.scope import Message, Receive, Scope, Send, head_of, is_framed, shortcut_of
 from worker.headers import Peer, is_trusted, response_fields
-from worker.http1 import BODILESS, RequestHead, ResponseHead, read_request
+from worker.http1 import BODILESS, RequestHead, ResponseHead
 from worker.lane import Service
-
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 PATIENCE_S = 0.02
 """How long a request runs before its client's leaving is watched for: a task for each would cost more than it does."""
@@ -48,6 +42,10 @@ class Gateway:
         """Forward one request."""
         if scope["type"] != "http":
             raise ValueError(f"the gateway forwards http, not {scope['type']}")
+        shortcut = shortcut_of(scope)
+        if shortcut is not None and shortcut.can_forward(scope, receive, send):
+            await shortcut.forward()
+            return
         if self._loop is None:
             self._loop = asyncio.get_running_loop()  # asks for the process id each time, which is a syscall
         side = AsgiSide(self._service, self._loop, self._peer(scope), scope, receive, send)
@@ -74,7 +72,7 @@ class Gateway:
         """Have a request watched if it is still under way in a moment; one timer serves all of them."""
         self._waiting.add(side)
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._start_watching)
+            self._timer = side.loop.call_later(PATIENCE_S, self._start_watching)
 
     def _start_watching(self) -> None:
         self._timer = None
@@ -86,6 +84,16 @@ class Gateway:
 class AsgiSide:
     """The client's side of one exchange, behind ``receive`` and ``send``."""
 
+    # Defaults on the class, not slots: most requests leave most of these as they are.
+    _queued = 0
+    _over = False
+    _takes_trailers = False
+    _news: asyncio.Future[None] | None = None
+    _upload_gate: asyncio.Event | None = None
+    _exchange: Exchange | None = None
+    _reader: asyncio.Task[None] | None = None
+    _head: RequestHead
+
     def __init__(
         self,
         service: Service,
@@ -95,21 +103,13 @@ class AsgiSide:
         receive: Receive,
         send: Send,
     ) -> None:
+        self.loop = loop
         self._service = service
-        self._loop = loop
         self._peer = peer
         self._scope = scope
         self._receive = receive
         self._send = send
         self._events: deque[Message] = deque()
-        self._queued = 0
-        self._news: asyncio.Future[None] | None = None
-        self._upload_gate: asyncio.Event | None = None
-        self._exchange: Exchange | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._over = False
-        self._head: RequestHead
-        self._takes_trailers = "http.response.trailers" in (scope.get("extensions") or {})
 
     async def run(self) -> None:
         """Forward the request, and send what comes back."""
@@ -129,8 +129,12 @@ class AsgiSide:
         finally:
             if self._reader is not None:
                 self._reader.cancel()
-            if not self._over and self._exchange is not None:
-                self._exchange.abort()
+            exchange, self._exchange = (
+                self._exchange,
+                None,
+            )  # each knows the other: a circle, and work for the collector
+            if exchange is not None and not self._over:
+                exchange.abort()
 
     async def _read_head(self) -> tuple[RequestHead, Message | None]:
         """The head as the other lane would read it, and the first part of a body, if there is one.
@@ -138,22 +142,16 @@ class AsgiSide:
         Raises:
             Refused: a server that let through what we do not forward.
         """
-        scope = self._scope
-        target = scope.get("raw_path") or quote(scope["path"], safe="/%:@!$&'()*+,;=~").encode()
-        if query := scope["query_string"]:
-            target = b"%b?%b" % (target, query)
-        version = scope["http_version"]
-        fields = b"".join([b"\r\n%b: %b" % pair for pair in scope["headers"] if pair[0] != b"upgrade"])
+        shortcut = shortcut_of(self._scope)
+        head = shortcut.head(self._scope) if shortcut is not None else None
+        if head is not None:
+            return head, None
         first = None
-        if version not in ("1.0", "1.1") and not _is_framed(scope):
+        framed = True
+        if self._scope["http_version"] not in ("1.0", "1.1") and not is_framed(self._scope):
             first = await self._receive()  # HTTP/2 and later need not say whether a body follows
-            if first.get("body") or first.get("more_body"):
-                fields += b"\r\ntransfer-encoding: chunked"
-        line = b"%b %b HTTP/1.%b" % (scope["method"].encode(), target, b"0" if version == "1.0" else b"1")
-        listen = self._service.listen
-        head = read_request(b"%b%b\r\n\r\n" % (line, fields), listen.max_header_bytes, listen.max_headers)
-        if head is None:
-            raise Refused(Failure.BAD_REQUEST, "not a request")
+            framed = not first.get("body") and not first.get("more_body")
+        head = head_of(self._scope, self._service.listen, framed=framed)
         return head, first if head.length else None
 
     def _feed(self, message: Message) -> None:
@@ -169,10 +167,11 @@ class AsgiSide:
     def watch(self) -> None:
         """Look out for the client's leaving from now on, unless the body is being read anyway."""
         if self._reader is None and not self._over:
-            self._reader = self._loop.create_task(self._read())
+            self._reader = self.loop.create_task(self._read())
 
     async def _read(self) -> None:
         """Read the body, then wait for the end."""
+        is_whole = False
         while not self._over:
             if self._upload_gate is not None:
                 await self._upload_gate.wait()
@@ -180,6 +179,9 @@ class AsgiSide:
             if message["type"] == "http.disconnect":
                 self._leave()
                 return
+            if is_whole:
+                return  # an app's own ``receive``, which does not wait: asking on would never end
+            is_whole = not message.get("more_body", False)
             self._feed(message)
 
     def _leave(self) -> None:
@@ -191,19 +193,23 @@ class AsgiSide:
 
     async def _send_all(self) -> None:
         """Send events as they come until the exchange is over."""
-        events = self._events
-        while events or not self._over:
-            if not events:
-                self._news = self._loop.create_future()
-                await self._news
-                self._news = None
-                continue
-            message = events.popleft()
-            await self._send(message)
-            if size := len(message.get("body", b"")):
-                self._queued -= size
-                if self._queued < HIGH_WATER <= self._queued + size and self._exchange is not None:
-                    self._exchange.hold_response(hold=False)
+        events, send = self._events, self._send
+        while True:
+            while events:
+                message = events.popleft()
+                await send(message)
+                if self._queued:
+                    self._sent(len(message.get("body", b"")))
+            if self._over:
+                return
+            self._news = self.loop.create_future()
+            await self._news
+
+    def _sent(self, size: int) -> None:
+        """The client has taken something; let the backend go on if it had to wait for that."""
+        self._queued -= size
+        if self._queued < HIGH_WATER <= self._queued + size and self._exchange is not None:
+            self._exchange.hold_response(hold=False)
 
     def _put(self, *messages: Message) -> None:
         self._events.extend(messages)
@@ -218,13 +224,12 @@ class AsgiSide:
         service = self._service
         # uvicorn takes a Content-Length beside a 304 for a promise of that many bytes, and fails.
         unframed = head.length < 0 or head.status in BODILESS
-        fields = response_fields(head, service.via, service.date, framing=b"" if unframed else None)
-        start = {
-            "type": "http.response.start",
-            "status": head.status,
-            "headers": _pairs(fields),
-        }
-        self._events.append(start | {"trailers": True} if self._takes_trailers else start)
+        framing = b"" if unframed else None
+        fields = response_fields(head, service.via, service.date, framing=framing, streams=not done)
+        start = {"type": "http.response.start", "status": head.status, "headers": _pairs(fields)}
+        if "http.response.trailers" in (self._scope.get("extensions") or {}):
+            self._takes_trailers = start["trailers"] = True
+        self._events.append(start)
         self.body(body, b"", done=done)
 
     def body(self, data: bytes, trailers: bytes, *, done: bool) -> None:
@@ -281,10 +286,6 @@ class AsgiSide:
         elif self._upload_gate is not None:
             self._upload_gate.set()
             self._upload_gate = None
-
-
-def _is_framed(scope: Scope) -> bool:
-    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
 
 
 def _pairs(fields: bytes) -> list[tuple[bytes, bytes]]:

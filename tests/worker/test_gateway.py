@@ -1,0 +1,81 @@
+"""The gateway as any server calls it, with scopes that servers and middleware should never make."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from backend import Backend
+from lanes import LANES, Lane, config_of, serving
+from worker.gateway import Gateway, Message
+
+SCOPE: dict[str, Any] = {
+    "type": "http",
+    "http_version": "1.1",
+    "method": "GET",
+    "path": "/",
+    "raw_path": b"/",
+    "query_string": b"",
+    "headers": [(b"host", b"a")],
+    "client": None,
+    "server": None,
+}
+
+
+@pytest.fixture
+async def lane(backend: Backend) -> AsyncIterator[Lane]:
+    async with serving(LANES["direct"], config_of(backend.url)) as lane:
+        yield lane
+
+
+async def ask(lane: Lane, **changes: object) -> list[Message]:
+    """What the gateway sends for such a scope."""
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await Gateway(lane.runtime)({**SCOPE, **changes}, receive, send)
+    return sent
+
+
+async def test_a_scope_becomes_a_request_and_the_response_two_messages(lane: Lane, backend: Backend):
+    start, body = await ask(lane, method="PUT", raw_path=b"/a%20b", query_string=b"c", headers=[[b"host", b"a"]])
+    assert (start["type"], start["status"]) == ("http.response.start", 200)
+    assert (b"content-length", b"2") in start["headers"]
+    assert (body["type"], body["body"], body["more_body"]) == ("http.response.body", b"ok", False)
+    assert (backend.requests[0].method, backend.requests[0].target) == (b"PUT", b"/a%20b?c")
+
+
+async def test_without_a_raw_path_the_path_is_quoted(lane: Lane, backend: Backend):
+    await ask(lane, raw_path=None, path="/a b/\xe9")
+    assert backend.requests[0].target == b"/a%20b/%C3%A9"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"headers": [(b"host", b"a"), (b"x", b"1\r\ny: 2")]},
+        {"headers": [(b"host", b"a"), (b"x: 1\r\ny", b"2")]},
+        {"headers": [(b"host", b"a\r\n\r\nGET /inner HTTP/1.1")]},
+        {"raw_path": b"/ HTTP/1.1\r\nx: 1\r\ny:"},
+        {"query_string": b" HTTP/1.1\r\nhost: b\r\n\r\n"},
+        {"headers": []},
+        {"headers": [(b"host", b"a"), (b"content-length", b"1"), (b"transfer-encoding", b"chunked")]},
+        {"method": "GET /x HTTP/1.1\r\nx: y\r\n\r\nGET"},
+    ],
+    ids=["value", "name", "host", "path", "query", "no host", "two framings", "method"],
+)
+async def test_what_would_be_more_than_one_request_is_400(lane: Lane, backend: Backend, changes: dict[str, Any]):
+    start, _ = await ask(lane, **changes)
+    assert start["status"] == 400
+    assert (b"x-sidebeat-error", b"bad_request") in start["headers"]
+    assert not backend.requests
+
+
+async def test_it_forwards_nothing_but_http(lane: Lane):
+    with pytest.raises(ValueError, match="not websocket"):
+        await ask(lane, type="websocket")

@@ -1,0 +1,67 @@
+"""What an ASGI scope says, as the head that an exchange works with."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import quote
+
+from sidecar.contract.config import Listen
+from worker.failure import Failure, Refused
+from worker.http1 import RequestHead, read_request
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Shortcut:
+    """How a server of ours spares an exchange the way through ASGI; in ``scope["extensions"]["sidebeat"]``."""
+
+    __slots__ = ()
+
+    def head(self, scope: Scope) -> RequestHead | None:
+        """The head as the client sent it; None where the scope no longer says the same."""
+        raise NotImplementedError
+
+    def can_forward(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Whether the request is as it came and nobody has to see the response pass."""
+        raise NotImplementedError
+
+    async def forward(self) -> None:
+        """Forward it, and wait for the end."""
+        raise NotImplementedError
+
+
+def shortcut_of(scope: Scope) -> Shortcut | None:
+    """The one that our server left there, if it was ours."""
+    extensions = scope.get("extensions")
+    shortcut = extensions.get("sidebeat") if extensions else None
+    return shortcut if isinstance(shortcut, Shortcut) else None
+
+
+def head_of(scope: Scope, listen: Listen, *, framed: bool) -> RequestHead:
+    """A scope as the head it stands for, read like any other.
+
+    ``framed``: its fields tell whether a body follows; else one does, of any length.
+
+    Raises:
+        Refused: it is none, or says more than one request would.
+    """
+    target = scope.get("raw_path") or quote(scope["path"], safe="/%:@!$&'()*+,;=~").encode()
+    if query := scope["query_string"]:
+        target = b"%b?%b" % (target, query)
+    lines = [b"\r\n%b: %b" % (name, value) for name, value in scope["headers"] if name != b"upgrade"]
+    if not framed:
+        lines.append(b"\r\ntransfer-encoding: chunked")
+    start = b"%b %b HTTP/1.%b" % (scope["method"].encode(), target, b"0" if scope["http_version"] == "1.0" else b"1")
+    data = b"%b%b\r\n\r\n" % (start, b"".join(lines))
+    head = read_request(data, listen.max_header_bytes, listen.max_headers)
+    if head is None or head.size != len(data) or head.target != target or head.fields.count(b"\r\n") != len(lines):
+        raise Refused(Failure.BAD_REQUEST, "a line end where none may be")
+    return head
+
+
+def is_framed(scope: Scope) -> bool:
+    """Whether its fields tell where the body ends."""
+    return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
