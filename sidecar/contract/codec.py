@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sidecar.contract.model import Admin, Health, Reading, Report, Tally, Verdict, View
+from sidecar.contract.model import Admin, Health, Intent, Reading, Report, Tally, Verdict, View
 
 SCHEMA = 1
 """Major version of the view; a reader refuses a greater one."""
@@ -29,6 +29,7 @@ def view_body(view: View) -> str:
         "token": view.token,
         "store_id": view.store_id,
         "config_hash": view.config_hash,
+        "suspect": view.suspect,
         "backends": {verdict.id: _verdict_fields(verdict) for verdict in view.backends.values()},
     }
     return json.dumps(content, separators=(",", ":"))[1:]
@@ -57,6 +58,7 @@ def decode_view(raw: bytes | str) -> View:
             token=_integer(content, "token"),
             store_id=str(content["store_id"]),
             config_hash=str(content["config_hash"]),
+            suspect=str(content.get("suspect", "")),
             backends={name: _verdict(name, fields) for name, fields in backends.items()},
         )
     except ContractError:
@@ -197,6 +199,8 @@ def _tally_fields(tally: Tally) -> dict[str, object]:
         "failures": tally.failures,
         "retries": tally.retries,
         "latency_s": round(tally.latency_s, 6),
+        "ejected_ms": tally.ejected_ms,
+        "ok_age_ms": tally.ok_age_ms,
     }
 
 
@@ -208,4 +212,35 @@ def _tally(fields: dict[str, Any]) -> Tally:
         failures=_integer(fields, "failures", 0),
         retries=_integer(fields, "retries", 0),
         latency_s=float(fields.get("latency_s", 0.0)),
+        ejected_ms=_integer(fields, "ejected_ms", 0),
+        ok_age_ms=None if fields.get("ok_age_ms") is None else _integer(fields, "ok_age_ms"),
     )
+
+
+def intent_text(intent: Intent) -> str:
+    """One field of the ``admin`` hash, under the backend's id."""
+    fields = {"admin": intent.admin, "weight": intent.weight, "since_ms": intent.since_ms, "by": intent.by}
+    return json.dumps({name: value for name, value in fields.items() if value is not None})
+
+
+def intent_of(text: str) -> Intent:
+    """Read one field of the ``admin`` hash.
+
+    Raises:
+        ContractError: it is not what we write.
+    """
+    try:
+        fields = json.loads(text)
+        weight = fields.get("weight")
+        if weight is not None and (isinstance(weight, bool) or not isinstance(weight, int | float)):
+            raise ContractError(f"an intent's weight is {weight!r}")
+        return Intent(
+            admin=Admin(fields.get("admin", "ready")),
+            weight=weight,
+            since_ms=_integer(fields, "since_ms", 0),
+            by=str(fields.get("by", "")),
+        )
+    except ContractError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ContractError(f"an intent cannot be read: {type(error).__name__}: {error}") from error

@@ -29,6 +29,10 @@ class Event(StrEnum):
     DRAINING = "draining"
     CONFIG = "config"
     APP_FAILED = "app-failed"
+    EJECTED = "ejected"
+    READMITTED = "readmitted"
+    INTENT = "intent"
+    MONITOR_SUSPECT = "monitor-suspect"
 
 
 class Metric(StrEnum):

@@ -81,7 +81,7 @@ class PoolKeys:
 
     @property
     def admin(self) -> str:
-        """Hash, durable: operator intents."""
+        """Hash, durable: backend id to an ``Intent`` as JSON."""
         return f"{self.prefix}admin"
 
     @property

@@ -11,6 +11,10 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 
+MAX_WEIGHT = 256
+"""Envoy allows 1 to 128 per endpoint; more would make a fair spread take too long."""
+
+
 class Health(StrEnum):
     """What the monitor's probes say of a backend; the only judge is ``sidecar.verdict``."""
 
@@ -144,20 +148,42 @@ class View:
 
     ``epoch`` grows with each change and is close to the unix ms of its publication by Redis' clock; 0 means that
     nothing was published. ``token`` is the lease it was published under, ``store_id`` the life of the store.
+    ``suspect`` says why the monitor mistrusts its own probes and holds its verdicts; empty: it does not.
     """
 
     epoch: int = 0
     token: int = 0
     store_id: str = ""
     config_hash: str = ""
+    suspect: str = ""
     backends: Mapping[str, Verdict] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What the operator asked for of one backend: durable, and stronger than any verdict.
+
+    ``weight`` replaces the configured one; None leaves it. ``since_ms`` is when it was asked for (unix ms, Redis'
+    clock), ``by`` who did.
+    """
+
+    admin: Admin = Admin.READY
+    weight: float | None = None
+    since_ms: int = 0
+    by: str = ""
+
+    def __post_init__(self) -> None:
+        if self.weight is not None and not 0 <= self.weight <= MAX_WEIGHT:
+            raise ValueError(f"a weight is from 0 to {MAX_WEIGHT}, not {self.weight:g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
     """What one worker has seen of one backend since the worker started: absolute, never deltas.
 
-    ``latency_s`` is the sum of times to response headers over ``responses``.
+    ``latency_s`` is the sum of times to response headers over ``responses``. ``ejected_ms`` is what remains of the
+    worker's host's own ejection, 0 for none. ``ok_age_ms`` is how long before the heartbeat the latest of the attempts
+    that succeeded had begun; None: none has.
     """
 
     inflight: int = 0
@@ -166,6 +192,8 @@ class Tally:
     failures: int = 0
     retries: int = 0
     latency_s: float = 0.0
+    ejected_ms: int = 0
+    ok_age_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
