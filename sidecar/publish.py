@@ -24,7 +24,7 @@ from sidecar.contract.keys import (
     PoolKeys,
     pools_index,
 )
-from sidecar.contract.model import Health, Reading, Verdict, View
+from sidecar.contract.model import Reading, View
 
 HISTORY_PAUSE_S = 60.0
 """For how long no history is written after the store was out of memory."""
@@ -59,10 +59,13 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """A backend's state is another than in the last edition: one event."""
+    """One event: what changed with a backend, or with the pool where ``backend`` is empty, why, on which evidence."""
 
-    before: Health
-    verdict: Verdict
+    backend: str
+    before: str
+    after: str
+    reason: str
+    evidence: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,16 +176,6 @@ class Publisher:
         return LastEdition(view=view, readings=readings)
 
 
-def changes(before: Mapping[str, Verdict], after: Mapping[str, Verdict]) -> list[Change]:
-    """The backends whose state differs; one that was not there before was unknown."""
-    found = []
-    for name, verdict in after.items():
-        state = before[name].state if name in before else Health.UNKNOWN
-        if state is not verdict.state:
-            found.append(Change(before=state, verdict=verdict))
-    return found
-
-
 def _plan(edition: Edition, *, by: str, store_id: str) -> dict[str, object]:
     """The script's orders; every number in them is text, since Lua's would be floats."""
     return {
@@ -198,14 +191,14 @@ def _plan(edition: Edition, *, by: str, store_id: str) -> dict[str, object]:
 
 
 def _event(change: Change, by: str) -> Fields:
-    verdict = change.verdict
-    return {
-        "backend": verdict.id,
+    fields = {
+        "backend": change.backend,
         "from": change.before,
-        "to": verdict.state,
-        "reason": verdict.reason,
+        "to": change.after,
+        "reason": change.reason,
         "by": by,
     }
+    return fields | ({"evidence": change.evidence} if change.evidence else {})
 
 
 def _flat(fields: Fields) -> list[str]:

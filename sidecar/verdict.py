@@ -3,16 +3,22 @@
 Pure: a condition and what a probe brought go in, the next condition comes out. A backend's verdict depends on its own
 probes alone, never on when other backends answered.
 
-                  1 pass                    fall fails
-        UNKNOWN ──────────▶ HEALTHY ─────────────────────▶ UNHEALTHY
-           │                 ▲   ▲                          │   ▲
-           │                 │   └─ rise passes: slow start ┘   │
-           │          1 pass │                                  │
-           │         DEGRADED, DRAINING ────── fall fails ──────┤
-           └────────────────────────────────── fall fails ──────┘
+                                 one pass
+        UNKNOWN ────────────────────────────▶ ╭─ up, as it says of itself ─╮
+           │                                  │                            │
+           │                    rise passes:  │          HEALTHY           │
+           │  ╭─────────────── slow start ──▶ │         ↙↗     ↖↘          │  one answer
+           │  │                               │   DEGRADED ◀──▶ DRAINING   │  moves it
+           │  │                               ╰─────────────┬──────────────╯
+           ▼  │                                             │
+        UNHEALTHY ◀─────────────────────────────────────────╯
+              fall fails, or one answer that says unhealthy
 
-A refused connection is certain and counts as two fails. Nothing here leads to DEGRADED or DRAINING, which a backend
-says of itself; both are judged because the view of an earlier leader may hold them.
+A refused connection is certain and counts as two fails. What a backend says of itself (``X-Health-State``) is no
+accident of load or network, and is believed at once, without fall: ``unhealthy`` takes it down (Envoy's
+``x-envoy-immediate-health-check-fail``, HAProxy's agent-check ``down``), ``draining`` takes it out of service even in
+an answer that fails, such as the 503 of an app that ends. Only the way up from UNHEALTHY asks for rise passes, whatever
+they say. ``X-Health-Weight`` lowers the weight until a passing probe comes without it.
 
 Flapping: each fall from grace beyond the second within a minute doubles the time for which a backend must pass before
 it is up again.
@@ -44,11 +50,29 @@ class Policy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """What one probe says: whether it passed, and why, in words for people. ``refused``: nobody listened."""
+    """What one probe says: whether it passed, and why, in words for people.
+
+    ``refused``: nobody listened. ``answered``: the backend spoke, by an HTTP status or a finished handshake (for a
+    ``tcp`` probe: a connection); a failure without it is one of the transport, which may as well be our own.
+    ``advertised`` is the state that the backend gave itself, ``advertised_weight`` the part of its configured weight
+    that it asks for, from 0 to 1; None: it said nothing.
+
+    Raises:
+        ValueError: a backend cannot advertise ``unknown``, nor pass a probe as ``unhealthy``.
+    """
 
     passed: bool
     reason: str
     refused: bool = False
+    answered: bool = False
+    advertised: Health | None = None
+    advertised_weight: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.advertised is Health.UNKNOWN or (self.passed and self.advertised is Health.UNHEALTHY):
+            raise ValueError(f"a probe that {'passed' if self.passed else 'failed'} advertises {self.advertised}")
+        if self.advertised_weight is not None and not 0 <= self.advertised_weight <= 1:
+            raise ValueError(f"an advertised weight is a factor from 0 to 1, not {self.advertised_weight:g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +80,8 @@ class Condition:
     """All that the machine remembers of one backend; times are monotonic seconds.
 
     ``since`` is when ``state`` began, None before the first probe ended. ``falls`` are the moments it became unhealthy
-    within the flap window of the latest. ``fail_streak`` counts a refused connection twice.
+    within the flap window of the latest. ``fail_streak`` counts a refused connection twice. ``advertised_weight`` is
+    what the latest passing probe said; None: nothing.
     """
 
     state: Health = Health.UNKNOWN
@@ -67,6 +92,7 @@ class Condition:
     passing_since: float | None = None
     falls: tuple[float, ...] = ()
     ramp_until: float | None = None
+    advertised_weight: float | None = None
 
     @property
     def is_known(self) -> bool:
@@ -110,36 +136,52 @@ class _Needs(Enum):
     RISE = auto()
 
 
-_ON_PASS: dict[Health, tuple[_Needs, Health]] = {
-    Health.UNKNOWN: (_Needs.ONE, Health.HEALTHY),
-    Health.DEGRADED: (_Needs.ONE, Health.HEALTHY),
-    Health.DRAINING: (_Needs.ONE, Health.HEALTHY),
-    Health.UNHEALTHY: (_Needs.RISE, Health.HEALTHY),
+_ON_PASS: dict[Health, _Needs] = {
+    Health.UNKNOWN: _Needs.ONE,
+    Health.HEALTHY: _Needs.ONE,
+    Health.DEGRADED: _Needs.ONE,
+    Health.DRAINING: _Needs.ONE,
+    Health.UNHEALTHY: _Needs.RISE,
 }
+"""To the state that the backend advertises, healthy where it says nothing."""
 _ON_FAIL: dict[Health, tuple[_Needs, Health]] = {
     Health.UNKNOWN: (_Needs.FALL, Health.UNHEALTHY),
     Health.HEALTHY: (_Needs.FALL, Health.UNHEALTHY),
     Health.DEGRADED: (_Needs.FALL, Health.UNHEALTHY),
     Health.DRAINING: (_Needs.FALL, Health.UNHEALTHY),
+    Health.UNHEALTHY: (_Needs.ONE, Health.UNHEALTHY),
 }
+_ON_FAIL_ADVERTISED: dict[tuple[Health, Health], tuple[_Needs, Health]] = {
+    (Health.UNKNOWN, Health.UNHEALTHY): (_Needs.ONE, Health.UNHEALTHY),
+    (Health.HEALTHY, Health.UNHEALTHY): (_Needs.ONE, Health.UNHEALTHY),
+    (Health.DEGRADED, Health.UNHEALTHY): (_Needs.ONE, Health.UNHEALTHY),
+    (Health.DRAINING, Health.UNHEALTHY): (_Needs.ONE, Health.UNHEALTHY),
+    (Health.UNKNOWN, Health.DRAINING): (_Needs.ONE, Health.DRAINING),
+    (Health.HEALTHY, Health.DRAINING): (_Needs.ONE, Health.DRAINING),
+    (Health.DEGRADED, Health.DRAINING): (_Needs.ONE, Health.DRAINING),
+    (Health.DRAINING, Health.DRAINING): (_Needs.ONE, Health.DRAINING),
+}
+"""By state and advertised state, where they say more than the failure does."""
 
 
 def judge(condition: Condition, evidence: Evidence, policy: Policy, now: float) -> Judgement:
     """What a probe that ended at ``now`` makes of a backend."""
     counted = _counted(condition, evidence, now)
-    needs, target = (_ON_PASS if evidence.passed else _ON_FAIL).get(counted.state, (_Needs.ONE, counted.state))
+    needs, target = _transition(counted.state, evidence)
     if target is counted.state or not _is_met(needs, counted, policy, now):
         return Judgement(condition=counted, before=condition.state)
-    flipped = replace(counted, state=target, reason=evidence.reason, since=now, ramp_until=None)
-    if target is Health.UNHEALTHY and condition.state is not Health.UNKNOWN:
-        flipped = _fallen(flipped, policy, now)
+    flipped = replace(counted, state=target, reason=evidence.reason, since=now)
+    if target is Health.UNHEALTHY:
+        flipped = replace(flipped, ramp_until=None)
+        if condition.state is not Health.UNKNOWN:
+            flipped = _fallen(flipped, policy, now)
     elif condition.state is Health.UNHEALTHY and policy.slow_start_s > 0:
         flipped = replace(flipped, ramp_until=now + policy.slow_start_s)
     return Judgement(condition=flipped, before=condition.state)
 
 
 def adopt(own: Condition, verdict: Verdict, reading: Reading, *, since: float, ramp_s: float, now: float) -> Condition:
-    """Go on where an earlier leader stopped: its state, reason and streaks, and the falls that we saw ourselves.
+    """Go on where an earlier leader stopped: its state, reason and streaks, and what else we saw ourselves.
 
     Args:
         since: when the published state began, on our own monotonic clock.
@@ -154,11 +196,13 @@ def adopt(own: Condition, verdict: Verdict, reading: Reading, *, since: float, r
         passing_since=now if reading.ok_streak else None,
         falls=own.falls,
         ramp_until=now + ramp_s if ramp_s > 0 else None,
+        advertised_weight=own.advertised_weight,
     )
 
 
 def verdict_of(backend: Backend, condition: Condition, *, since_ms: int, now: float) -> Verdict:
-    """The condition as the view carries it."""
+    """The condition as the view carries it: with the part of the configured weight that the backend asks for."""
+    share = 1.0 if condition.advertised_weight is None else condition.advertised_weight
     return Verdict(
         id=backend.id,
         url=backend.url,
@@ -166,7 +210,7 @@ def verdict_of(backend: Backend, condition: Condition, *, since_ms: int, now: fl
         reason=condition.reason,
         since_ms=since_ms,
         ramp_ms=round(condition.ramp_s(now) * 1000),
-        weight=backend.weight,
+        weight=backend.weight * share,
     )
 
 
@@ -179,6 +223,15 @@ def hold_s(falls: int, policy: Policy) -> float:
         return 0.0
     undamped_s = max(policy.rise - 1, 1) * policy.fast_interval_s
     return min(undamped_s * 2.0 ** min(falls - FLAP_FREE_FALLS, 64), FLAP_CAP_S)
+
+
+def _transition(state: Health, evidence: Evidence) -> tuple[_Needs, Health]:
+    """What the probe speaks for, and what must have come in a row before it happens."""
+    if evidence.passed:
+        return _ON_PASS[state], evidence.advertised or Health.HEALTHY
+    if evidence.advertised is not None and (told := _ON_FAIL_ADVERTISED.get((state, evidence.advertised))):
+        return told
+    return _ON_FAIL[state]
 
 
 def _counted(condition: Condition, evidence: Evidence, now: float) -> Condition:
@@ -195,6 +248,7 @@ def _counted(condition: Condition, evidence: Evidence, now: float) -> Condition:
         ok_streak=passes,
         fail_streak=fails,
         passing_since=(now if condition.passing_since is None else condition.passing_since) if passes else None,
+        advertised_weight=evidence.advertised_weight if evidence.passed else condition.advertised_weight,
     )
 
 

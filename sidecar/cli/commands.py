@@ -4,21 +4,18 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from sidecar.cli import operate
+from sidecar.cli.options import File, Namespace, Redis
 from sidecar.cli.title import hide_passwords
 from sidecar.cli.trouble import FAILED, WRONG_USE, TroubleError
 
 app = typer.Typer(
     name="sidebeat", add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=False
 )
-
-File = Annotated[Path | None, typer.Option("-c", "--config", metavar="FILE", help="The config file (TOML).")]
-Redis = Annotated[str | None, typer.Option(metavar="URL", help="The store: redis://, rediss:// or unix://.")]
-Namespace = Annotated[str | None, typer.Option(metavar="NS", help="Which system in the store.")]
 
 
 def main() -> None:
@@ -33,9 +30,9 @@ def run(arguments: Sequence[str]) -> int:
         status = app(list(arguments), prog_name="sidebeat", standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
-        return _complain(WRONG_USE, f"{_one_line(error.format_message())} (see `sidebeat --help`)")
+        return _end(WRONG_USE, f"{_one_line(error.format_message())} (see `sidebeat --help`)")
     except TroubleError as error:
-        return _complain(error.status, *error.lines)
+        return _end(error.status, *error.lines)
     except (KeyboardInterrupt, typer.Abort):
         return 130
     except BrokenPipeError:
@@ -193,6 +190,45 @@ def keys(
     typer.echo(show_keys(entries) or f"no key in the namespace {place.namespace!r}")
 
 
+@app.command()
+def events(
+    *,
+    target: Annotated[str | None, typer.Argument(metavar="POOL[/BACKEND]", help="Of what; all without.")] = None,
+    keep_on: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="A line each; fields are added, never renamed.")] = False,
+    count: Annotated[int, typer.Option("-n", metavar="N", min=0, help="How many of the last.")] = 20,
+    file: File = None,
+    redis: Redis = None,
+    namespace: Namespace = None,
+) -> None:
+    """Show what changed, from what, to what, why, on which evidence, and by whom."""
+    import asyncio
+
+    from sidecar.cli.look_back import follow, look_back
+    from sidecar.cli.settle import look_at
+    from sidecar.status import Happening, UnreadableError
+
+    def show(happenings: Sequence[Happening]) -> None:
+        for each in happenings:
+            typer.echo(json.dumps(each.as_json()) if as_json else each.as_text())
+
+    async def look() -> None:
+        stood = await look_back(place, target, count=count, show=show)
+        if keep_on:
+            await follow(place, stood, target, show=show, warn=_complain)
+
+    place = look_at(file, os.environ, {"--redis": redis, "--namespace": namespace})
+    try:
+        asyncio.run(look())
+    except UnreadableError as error:
+        raise TroubleError(FAILED, f"store.url: {error}") from error
+
+
+for _command in (operate.drain, operate.maint, operate.ready):
+    app.command()(_command)
+app.command(context_settings={"ignore_unknown_options": True})(operate.weight)  # -1 is no option, but no weight either
+
+
 def _show_version(*, given: bool) -> None:
     if given:
         from importlib.metadata import version
@@ -201,10 +237,14 @@ def _show_version(*, given: bool) -> None:
         raise typer.Exit
 
 
-def _complain(status: int, *lines: str) -> int:
+def _end(status: int, *lines: str) -> int:
     for text in lines:
-        typer.echo(f"sidebeat: {text}", err=True)
+        _complain(text)
     return status
+
+
+def _complain(text: str) -> None:
+    typer.echo(f"sidebeat: {text}", err=True)
 
 
 def _one_line(text: str) -> str:

@@ -5,7 +5,7 @@ Flags become ``SIDEBEAT_…`` variables, so that there is one way to say a thing
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidecar.cli.trouble import FAILED, WRONG_USE, TroubleError
@@ -28,11 +28,19 @@ NO_POOL_NEEDED = {"pools": {"any": {"backends": ["unix:/any"]}}}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A running system to look at: its store, its namespace, and the names of its pools as far as a file tells."""
+    """A running system to look at: its store, its namespace, and as far as a file tells its pools, by name in keys.
+
+    ``members`` has the ids of each pool's backends.
+    """
 
     url: str
     namespace: str
-    pools: tuple[str, ...] = ()
+    members: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The names of the pools that a file tells of."""
+        return tuple(self.members)
 
 
 def with_flags(environ: Mapping[str, str], flags: Mapping[str, str | int | None]) -> dict[str, str]:
@@ -91,8 +99,9 @@ def look_at(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, s
     given = [flag for flag, value in flags.items() if value is not None]
     knows_pools = file is not None or any(name.startswith("SIDEBEAT_POOLS") for name in environ)
     config = read_config(file, environ, given) if knows_pools else _without_pools(environ, given)
-    pools = tuple(config.key_name(name) for name in config.pools) if knows_pools else ()
-    return Place(url=require_store(config, environ, FAILED), namespace=config.store.namespace, pools=pools)
+    pools = config.pools.items() if knows_pools else ()
+    members = {config.key_name(name): tuple(backend.id for backend in pool.members) for name, pool in pools}
+    return Place(url=require_store(config, environ, FAILED), namespace=config.store.namespace, members=members)
 
 
 def require_store(config: Config, environ: Mapping[str, str], status: int) -> str:

@@ -44,6 +44,8 @@ class Metric(StrEnum):
     FAILURES = "sidebeat_upstream_failures_total"
     FIRST_BYTE = "sidebeat_upstream_first_byte_seconds"
     BACKEND_STATE = "sidebeat_backend_state"
+    EJECTED = "sidebeat_ejected"
+    PANIC = "sidebeat_panic"
     VIEW_AGE = "sidebeat_view_age_seconds"
     VIEW_EPOCH = "sidebeat_view_epoch"
     STORE_UP = "sidebeat_store_up"

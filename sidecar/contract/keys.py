@@ -76,7 +76,7 @@ class PoolKeys:
 
     @property
     def events(self) -> str:
-        """Stream: epoch, backend, from, to, reason, by."""
+        """Stream: epoch, backend, from, to, reason, by, and evidence where there is some."""
         return f"{self.prefix}events"
 
     @property
@@ -93,6 +93,11 @@ class PoolKeys:
     def suspect(self) -> str:
         """Channel: the id of a backend to probe now."""
         return f"{self.prefix}suspect"
+
+    @property
+    def intents(self) -> str:
+        """Channel: the id of a backend of which the operator has asked something; ``admin`` says what."""
+        return f"{self.prefix}intents"
 
     def backend(self, backend_id: str) -> str:
         """Hash of one backend."""

@@ -10,7 +10,6 @@ from enum import StrEnum
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-
 MAX_WEIGHT = 256
 """Envoy allows 1 to 128 per endpoint; more would make a fair spread take too long."""
 

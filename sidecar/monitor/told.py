@@ -1,30 +1,35 @@
 """What this monitor told the world of one pool, and what it would tell now. Does no I/O.
 
-Verdicts are made from conditions here, with each change stamped once by Redis' clock; an edition holds what differs
-from the last one that was accepted, or everything where nobody knows what the store holds.
+An edition holds what differs from the last one that was accepted, or everything where nobody knows what is there.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from sidecar.collect import Traffic
 from sidecar.contract.codec import backend_hash
-from sidecar.contract.model import Reading, Verdict, View
+from sidecar.contract.events import Event
+from sidecar.contract.model import Intent, Reading, Report, Verdict, View
 from sidecar.monitor.clock import WireClock
+from sidecar.monitor.outlook import Outlook
 from sidecar.monitor.watch import Watch
-from sidecar.publish import Edition, Fields, LastEdition, changes
-from sidecar.verdict import adopt, verdict_of
+from sidecar.publish import Change, Edition, Fields, LastEdition
+from sidecar.veto import Veto
 
 
 class Told:
     """The verdicts that were published, and the editions that follow from what has changed since."""
 
-    def __init__(self, watch: Watch, clock: WireClock, config_hash: str) -> None:
-        self.traffic: Mapping[str, Traffic] = {}
+    def __init__(
+        self, watch: Watch, clock: WireClock, config_hash: str, new_veto: Callable[[], Veto] | None = None
+    ) -> None:
+        """``new_veto`` None: no verdict is ever held."""
         self._watch = watch
-        self._clock = clock
+        self._outlook = Outlook(watch, clock, new_veto)
         self._config_hash = config_hash
+        self._traffic: Mapping[str, Traffic] = {}
         self._verdicts: dict[str, Verdict] = {}
-        self._stamps: dict[str, tuple[float, int]] = {}
+        self._ejected: Mapping[str, float] = {}
+        self._suspect = ""
         self._departed: set[str] = set()
         self._is_certain = False
 
@@ -32,39 +37,44 @@ class Told:
         """The store may hold anything: the next edition holds everything."""
         self._is_certain = False
 
+    def hear(self, reports: Sequence[Report], traffic: Mapping[str, Traffic], now: float) -> None:
+        """What the workers say now, and what follows of the traffic."""
+        self._traffic = traffic
+        self._outlook.hear(reports, now)
+
+    def heed(self, intents: Mapping[str, Intent]) -> None:
+        """What the operator wants now."""
+        self._outlook.intents = intents
+
     def adopt(self, last: LastEdition, redis_ms: int, now: float) -> None:
         """Go on where an earlier leader stopped. A backend that moved to another URL begins anew."""
         if last.view is None:
             return
-        age_ms = max(0, redis_ms - last.view.epoch)
+        self._outlook.forget_doubts()
         members = self._watch.members
         self._departed = set(last.view.backends) - set(members)
         self._verdicts = {name: verdict for name, verdict in last.view.backends.items() if name in members}
+        self._suspect = last.view.suspect
         for name, verdict in self._verdicts.items():
-            if verdict.url != members[name].url:
-                continue
-            since = self._clock.at(verdict.since_ms, now)
-            self._stamps[name] = (since, min(verdict.since_ms, redis_ms))
-            condition = adopt(
-                self._watch.conditions[name],
-                verdict,
-                last.readings.get(name, Reading()),
-                since=since,
-                ramp_s=max(0, verdict.ramp_ms - age_ms) / 1000,
-                now=now,
-            )
-            self._watch.adopt(name, condition)
+            if verdict.url == members[name].url:
+                reading = last.readings.get(name, Reading())
+                age_ms = max(0, redis_ms - last.view.epoch)
+                self._outlook.adopt(verdict, reading, redis_ms=redis_ms, age_ms=age_ms, now=now)
 
     def edition(self, *, token: int, store_id: str, now: float) -> Edition | None:
         """A new view with what belongs to it; None when there is nothing new to say."""
-        verdicts = self._judged(now)
+        verdicts = self._outlook.verdicts(now)
+        suspect = self._outlook.ruling.suspect
         changed = {name for name, verdict in verdicts.items() if self._is_news(verdict)}
-        if not verdicts or (self._is_certain and not changed):
+        is_news = bool(changed) or bool(suspect) != bool(self._suspect)
+        if not verdicts or (self._is_certain and not is_news):
             return None
         return Edition(
-            view=View(token=token, store_id=store_id, config_hash=self._config_hash, backends=verdicts),
+            view=View(
+                token=token, store_id=store_id, config_hash=self._config_hash, suspect=suspect, backends=verdicts
+            ),
             hashes=self._hashes(verdicts, changed if self._is_certain else verdicts.keys()),
-            changes=changes(self._verdicts, verdicts),
+            changes=[*self._changes(verdicts), *_doubts(self._suspect, suspect)],
             departed=frozenset(self._departed),
         )
 
@@ -72,7 +82,7 @@ class Told:
         """The figures of all published backends, and a point of history of each that was probed; None before a view."""
         if not self._verdicts:
             return None
-        verdicts = self._judged(now)
+        verdicts = self._outlook.verdicts(now)
         probed = self._watch.unreported & verdicts.keys()
         return Edition(
             hashes=self._hashes(verdicts, verdicts.keys()),
@@ -84,42 +94,66 @@ class Told:
         self._watch.unreported -= edition.histories.keys()
         if edition.view is not None:
             self._verdicts = dict(edition.view.backends)
+            self._ejected = self._outlook.ejected
+            self._suspect = edition.view.suspect
             self._departed.clear()
             self._is_certain = True
 
-    def ramp_s(self, now: float) -> float | None:
-        """How long until a published slow start is over, which is worth a new view; None when there is none."""
-        ramps = [
-            self._watch.conditions[name].ramp_s(now) for name, verdict in self._verdicts.items() if verdict.ramp_ms
+    def due_s(self, now: float) -> float | None:
+        """How long until time alone brings news: the end of a slow start, of an ejection, of a hold; None: never."""
+        ends = [now + self._watch.conditions[name].ramp_s(now) for name, told in self._verdicts.items() if told.ramp_ms]
+        ends += [
+            end for name, end in self._ejected.items() if name in self._verdicts and self._verdicts[name].ejected_ms
         ]
-        return min(ramps, default=None)
-
-    def _judged(self, now: float) -> dict[str, Verdict]:
-        """The verdict of every backend of which anything is known."""
-        return {
-            name: verdict_of(backend, condition, since_ms=self._since_ms(name, condition.since), now=now)
-            for name, backend in self._watch.members.items()
-            if (condition := self._watch.conditions[name]).since is not None
-        }
-
-    def _since_ms(self, name: str, since: float) -> int:
-        """Stamped once: the offset between the clocks moves, and a verdict that only drifts is no news."""
-        if self._stamps.get(name, (None, 0))[0] != since:
-            self._stamps[name] = (since, self._clock.ms(since))
-        return self._stamps[name][1]
+        if self._outlook.ruling.ends_at is not None:
+            ends.append(self._outlook.ruling.ends_at)
+        return max(0.0, min(ends) - now) if ends else None
 
     def _is_news(self, verdict: Verdict) -> bool:
         """Whether workers would act otherwise on it than on what they were told."""
         told = self._verdicts.get(verdict.id)
-        return told is None or told.state is not verdict.state or (told.ramp_ms > 0) != (verdict.ramp_ms > 0)
+        return told is None or self._acts(told) != self._acts(verdict) or self._has_moved(verdict)
+
+    @staticmethod
+    def _acts(verdict: Verdict) -> tuple[object, ...]:
+        return verdict.state, verdict.admin, verdict.weight, verdict.ramp_ms > 0, verdict.ejected_ms > 0
+
+    def _has_moved(self, verdict: Verdict) -> bool:
+        """Whether an ejection ends at another time than the workers were told."""
+        return verdict.ejected_ms > 0 and self._outlook.ejected.get(verdict.id) != self._ejected.get(verdict.id)
+
+    def _changes(self, verdicts: Mapping[str, Verdict]) -> Iterator[Change]:
+        """An event for each backend whose state is another, or whose ejection begins or ends."""
+        for name, verdict in verdicts.items():
+            told = self._verdicts.get(name, Verdict(id=name, url=verdict.url))
+            if told.state is not verdict.state:
+                yield Change(
+                    backend=name, before=told.state, after=verdict.state, reason=verdict.reason,
+                    evidence=self._evidence(name),
+                )  # fmt: skip
+            if verdict.ejected_ms and not told.ejected_ms:
+                reason = self._outlook.accusers.get(name, "")
+                yield Change(backend=name, before=verdict.state, after=Event.EJECTED, reason=reason)
+            elif told.ejected_ms and not verdict.ejected_ms:
+                reason = "most instances eject it no more"
+                yield Change(backend=name, before=Event.EJECTED, after=Event.READMITTED, reason=reason)
+
+    def _evidence(self, name: str) -> str:
+        """What the latest probes brought, in figures; empty where none has counted."""
+        condition, result = self._watch.conditions[name], self._watch.results.get(name)
+        if result is None or not (condition.ok_streak or condition.fail_streak):
+            return ""
+        streak = f"{condition.ok_streak} passed" if result.passed else f"{condition.fail_streak} failed"
+        return f"{streak} in a row; the latest: {result.reason}, after {result.total_ms:.1f} ms"
 
     def _hashes(self, verdicts: Mapping[str, Verdict], names: Collection[str]) -> dict[str, Fields]:
         return {name: self._hash(verdicts[name]) for name in sorted(names)}
 
     def _hash(self, verdict: Verdict) -> Fields:
         result = self._watch.results.get(verdict.id)
-        traffic = self.traffic.get(verdict.id, Traffic())
+        traffic = self._traffic.get(verdict.id, Traffic())
         return backend_hash(verdict, self._watch.reading(verdict.id)) | {
+            "asked": str(self._outlook.intents.get(verdict.id, Intent()).since_ms),
             "last_probe": result.reason if result else "",
             "inflight": str(traffic.inflight),
             "rps": f"{traffic.rps:.1f}",
@@ -132,8 +166,17 @@ class Told:
             "passed": str(int(result.passed)),
             "status": str(result.status or ""),
             "probe_ms": f"{result.total_ms:.1f}",
-            "error_ratio": _ratio(self.traffic.get(name, Traffic()).error_ratio),
+            "error_ratio": _ratio(self._traffic.get(name, Traffic()).error_ratio),
         }
+
+
+def _doubts(before: str, after: str) -> list[Change]:
+    """An event where the monitor begins or ceases to mistrust its own probes."""
+    if bool(before) == bool(after):
+        return []
+    if after:
+        return [Change(backend="", before="", after=Event.MONITOR_SUSPECT, reason=after)]
+    return [Change(backend="", before=Event.MONITOR_SUSPECT, after="", reason="its probes are believed again")]
 
 
 def _ratio(value: float | None) -> str:

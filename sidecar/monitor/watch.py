@@ -4,13 +4,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from random import SystemRandom
 
 from sidecar.contract.events import Event, line
-from sidecar.contract.model import Backend, Reading
+from sidecar.contract.model import Backend, Health, Reading
 from sidecar.monitor.gate import Gate
 from sidecar.probe import ProbeResult
-from sidecar.schedule import Schedule
+from sidecar.schedule import Pace, Schedule
 from sidecar.verdict import Condition, Policy, judge
 
 log = logging.getLogger(__name__)
@@ -22,8 +23,9 @@ draw = SystemRandom().random
 class Watch:
     """The backends of one pool, what is known of them, and the probing of them.
 
-    ``news`` is set when there is something to publish: a first result, or another state. ``results`` has the latest
-    probe of each backend; ``unreported`` says whose came since its reader last cleared it.
+    ``news`` is set when there is something to publish: a first result, another state or another weight. ``results``
+    has the latest probe of each backend, ``judged`` the latest that counted; ``unreported`` says whose came since its
+    reader last cleared it.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Watch:
         self.members = {backend.id: backend for backend in members}
         self.conditions = {name: Condition() for name in self.members}
         self.results: dict[str, ProbeResult] = {}
+        self.judged: dict[str, ProbeResult] = {}
         self.unreported: set[str] = set()
         self.news = asyncio.Event()
         self._probes = probes
@@ -63,6 +66,20 @@ class Watch:
             self._schedule.suspect(name, time.monotonic())
             self._pokes[name].set()
 
+    def pause(self, name: str, paused: bool) -> None:  # noqa: FBT001  # `pause(name, False)` reads as what it does
+        """Stop probing this one, or begin again at once; meanwhile it keeps its state.
+
+        A result that comes while it is paused is shown and not judged: it may have been taken down since. Saying it
+        again changes nothing, and a name that is not a member is ignored.
+        """
+        if name not in self._pokes or paused == self._schedule.is_paused(name):
+            return
+        if paused:
+            self._schedule.pause(name)
+        else:
+            self._schedule.resume(name, time.monotonic())
+            self._pokes[name].set()
+
     def adopt(self, name: str, condition: Condition) -> None:
         """Go on from a condition that an earlier leader published; where ours was another, look at once."""
         own, self.conditions[name] = self.conditions[name], condition
@@ -81,21 +98,20 @@ class Watch:
 
     async def _until_due(self, name: str) -> None:
         poke = self._pokes[name]
-        while (wait_s := self._schedule.wait_s(name, time.monotonic())) > 0:
+        while (wait_s := self._schedule.wait_s(name, time.monotonic())) is None or wait_s > 0:
             poke.clear()
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await poke.wait()
-            except TimeoutError:
-                return
 
     def _take(self, name: str, result: ProbeResult) -> None:
         now = time.monotonic()
         self.results[name] = result
         self.unreported.add(name)
-        if not result.is_void:
+        if not result.is_void and not self._schedule.is_paused(name):
+            self.judged[name] = result
             self._judge(name, result, now)
-        self._schedule.end(name, now, in_doubt=self.conditions[name].is_in_doubt, draw=draw())
+        self._schedule.end(name, now, pace=_pace(self.conditions[name]), draw=draw())
 
     def _judge(self, name: str, result: ProbeResult, now: float) -> None:
         before = self.conditions[name]
@@ -104,5 +120,12 @@ class Watch:
         if judgement.flipped:
             fields = {"backend": name, "from": before.state, "to": condition.state, "reason": condition.reason}
             log.info(line(Event.VERDICT, pool=self.pool, **fields))
-        if judgement.flipped or not before.is_known:
+        if judgement.flipped or not before.is_known or condition.advertised_weight != before.advertised_weight:
             self.news.set()
+
+
+def _pace(condition: Condition) -> Pace:
+    """How soon to look again."""
+    if condition.is_in_doubt:
+        return Pace.FAST
+    return Pace.DOWN if condition.state is Health.UNHEALTHY else Pace.STEADY

@@ -9,10 +9,11 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from sidecar.admin import in_words, intents_of
 from sidecar.contract.codec import ContractError, decode_view, reading_from_hash, report_from_hash
 from sidecar.contract.connect import connect, plainly, without_password
 from sidecar.contract.keys import PoolKeys, pools_index
-from sidecar.contract.model import Report, Verdict, View
+from sidecar.contract.model import Intent, Report, Verdict, View
 from sidecar.status.records import BackendStatus, PoolStatus, Status, UnreadableError, WorkerStatus
 
 PATIENCE_S = 3.0
@@ -52,12 +53,21 @@ async def read_status(url: str, namespace: str, pools: Iterable[str] = ()) -> St
         UnreadableError: as ``store_at``.
     """
     async with store_at(url) as store:
-        now, index = await _ask(store, ("TIME",), ("SMEMBERS", pools_index(namespace)))
+        [now] = await _ask(store, ("TIME",))
         now_ms = int(now[0]) * 1_000 + int(now[1]) // 1_000
-        published = {name for name in index or () if POOL_NAME.fullmatch(name)}
-        names = [*dict.fromkeys([*pools, *sorted(published)])]
+        names = dict.fromkeys([*pools, *await pool_names(store, namespace)])
         found = {name: await _pool(store, PoolKeys(namespace, name), now_ms) for name in names}
     return Status(namespace=namespace, now_ms=now_ms, pools=found)
+
+
+async def pool_names(store: Redis, namespace: str) -> list[str]:
+    """The pools that were ever published, by name in keys.
+
+    Raises:
+        RedisError, OSError: the store does not answer.
+    """
+    [index] = await _ask(store, ("SMEMBERS", pools_index(namespace)))
+    return sorted(name for name in index or () if POOL_NAME.fullmatch(name))
 
 
 async def _ask(store: Redis, *commands: Sequence[str]) -> list[Any]:
@@ -77,12 +87,13 @@ def _is_wrong_type(error: Exception) -> bool:
 
 
 async def _pool(store: Redis, keys: PoolKeys, now_ms: int) -> PoolStatus:
-    raw_view, beat, leader, members = await _ask(
+    raw_view, beat, leader, members, admin = await _ask(
         store,
         ("GET", keys.view),
         ("HGETALL", keys.beat),
         ("HGETALL", keys.leader),
         ("ZRANGE", keys.workers, "0", "-1"),
+        ("HGETALL", keys.admin),
     )
     view, problem = _view(raw_view)
     ids = list(view.backends)
@@ -90,6 +101,7 @@ async def _pool(store: Redis, keys: PoolKeys, now_ms: int) -> PoolStatus:
     hashes = [("HGETALL", keys.backend(name)) for name in ids] + [("HGETALL", keys.worker(name)) for name in members]
     replies = [_fields(reply) for reply in await _ask(store, *hashes)] if hashes else []
     reports = _reports(replies[len(ids) :])
+    intents, _ = intents_of(_fields(admin))
     beat = _fields(beat)
     told_ms = _whole(beat.get("redis_ms"))
     return PoolStatus(
@@ -99,8 +111,9 @@ async def _pool(store: Redis, keys: PoolKeys, now_ms: int) -> PoolStatus:
         leader=_fields(leader).get("owner") or None,
         config_hash=view.config_hash or None,
         problem=problem,
+        suspect=view.suspect or None,
         backends={
-            name: _backend(view.backends[name], fields, reports)
+            name: _backend(view.backends[name], fields, reports, intents.get(name, Intent()))
             for name, fields in zip(ids, replies[: len(ids)], strict=True)
         },
         workers=[_worker(report, now_ms) for report in reports],
@@ -133,8 +146,10 @@ def _reports(hashes: Iterable[Fields]) -> list[Report]:
     return sorted(reports, key=lambda report: (report.host, report.instance, report.slot))
 
 
-def _backend(verdict: Verdict, fields: Fields, reports: Sequence[Report]) -> BackendStatus:
+def _backend(verdict: Verdict, fields: Fields, reports: Sequence[Report], intent: Intent) -> BackendStatus:
     reading = reading_from_hash(fields)
+    asked = _whole(fields.get("asked")) or None
+    is_pending = intent.since_ms > (asked or 0)
     counted = [report.tallies[verdict.id].inflight for report in reports if verdict.id in report.tallies]
     return BackendStatus(
         url=verdict.url,
@@ -152,6 +167,23 @@ def _backend(verdict: Verdict, fields: Fields, reports: Sequence[Report]) -> Bac
         inflight=sum(counted) if counted else _whole(fields.get("inflight")),
         rps=_number(fields.get("rps")),
         error_ratio=_number(fields.get("error_ratio")),
+        asked=asked,
+        asked_by=None if is_pending else intent.by or None,
+        pending=in_words(intent) if is_pending else None,
+        ejected_on=_ejecting(verdict.id, reports),
+    )
+
+
+def _ejecting(name: str, reports: Sequence[Report]) -> tuple[str, ...]:
+    """The instances that eject a backend; the workers of one share its board, and say the same."""
+    return tuple(
+        sorted(
+            {
+                f"{report.host}:{report.instance}"
+                for report in reports
+                if (tally := report.tallies.get(name)) is not None and tally.ejected_ms
+            }
+        )
     )
 
 

@@ -16,6 +16,9 @@ class BackendStatus:
     """One backend: its eligibility as the workers see it, its latest probe, its traffic.
 
     ``inflight`` is over all workers that report; ``rps`` and ``error_ratio`` are what the monitor makes of it.
+    ``ejected_ms`` is for the whole fleet, ``ejected_on`` names the instances that eject it for themselves.
+    ``asked`` is when the operator asked for what is in force, ``asked_by`` who did; ``pending`` is what was asked for
+    and is not in force yet, in words.
     """
 
     url: str
@@ -33,6 +36,10 @@ class BackendStatus:
     inflight: int | None
     rps: float | None
     error_ratio: float | None
+    asked: int | None
+    asked_by: str | None
+    pending: str | None
+    ejected_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +61,7 @@ class WorkerStatus:
 class PoolStatus:
     """One pool; ``age_ms`` since the monitor's last heartbeat, ``leader`` None when no monitor holds the lease.
 
-    ``problem`` says what of it cannot be read.
+    ``problem`` says what of it cannot be read, ``suspect`` why the monitor mistrusts its own probes.
     """
 
     epoch: int | None
@@ -63,6 +70,7 @@ class PoolStatus:
     leader: str | None
     config_hash: str | None
     problem: str | None
+    suspect: str | None
     backends: Mapping[str, BackendStatus]
     workers: list[WorkerStatus]
 

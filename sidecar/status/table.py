@@ -55,20 +55,23 @@ def _headline(pool: PoolStatus) -> str:
     if pool.age_ms is not None:
         heard = f"heard from {duration(pool.age_ms)} ago"
         parts.append(heard if pool.age_ms <= SILENT_MS else f"last {heard}: what follows is that old")
+    if pool.suspect:
+        parts.append(f"verdicts are held: {printable(pool.suspect)}")
     return ", ".join(parts)
 
 
 def _backends(pool: PoolStatus, now_ms: int) -> Table:
-    table = _table("BACKEND", "STATE", "SINCE", "PROBE", "IN FLIGHT", "REASON")
+    table = _table("BACKEND", "STATE", "SINCE", "WEIGHT", "PROBE", "IN FLIGHT", "REASON")
     for name, backend in pool.backends.items():
         since = "" if backend.since is None else f"{duration(max(0, now_ms - backend.since))} ago"
         table.add_row(
             Text(printable(name)),
             Text(_state(backend), style=STYLES.get(backend.state, "")),
             since,
+            f"{backend.weight:g}",
             "" if backend.probe_ms is None else f"{backend.probe_ms:.1f} ms",
             "" if backend.inflight is None else str(backend.inflight),
-            Text(printable(backend.reason)),
+            Text(printable(_reason(backend, now_ms))),
         )
     return table
 
@@ -77,7 +80,19 @@ def _state(backend: BackendStatus) -> str:
     """The verdict, and what of the operator or the ejection stands against it."""
     extra = [backend.admin] if backend.admin != "ready" else []
     extra += [f"ejected for {duration(backend.ejected_ms)}"] if backend.ejected_ms else []
+    extra += [f"ejected on {printable(each)}" for each in backend.ejected_on]
     return ", ".join([backend.state, *extra])
+
+
+def _reason(backend: BackendStatus, now_ms: int) -> str:
+    """What the operator asked for and when, before what the probes say."""
+    parts = [backend.reason]
+    if backend.asked and backend.asked_by and backend.admin != "ready":
+        ago = duration(max(0, now_ms - backend.asked))
+        parts.insert(0, f"{backend.admin} by {backend.asked_by} {ago} ago")
+    if backend.pending:
+        parts.insert(0, f"{backend.pending} is asked for, and not in force yet")
+    return "; ".join(parts)
 
 
 def _workers(pool: PoolStatus) -> Table:

@@ -71,7 +71,9 @@ def test_help_does_not_wait_for_what_it_does_not_need():
 def test_help_names_every_command(capsys: Captured):
     assert run(["--help"]) == 0
     out = capsys.readouterr().out
-    for command in ("up", "monitor", "worker", "check", "schema", "status", "keys"):
+    for command in (
+        "up", "monitor", "worker", "check", "schema", "status", "keys", "events", "drain", "maint", "ready", "weight",
+    ):  # fmt: skip
         assert f"\n  {command} " in out
 
 

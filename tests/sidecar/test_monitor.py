@@ -11,12 +11,13 @@ import pytest
 
 from backend import Backend, answers, stalls
 from redis_server import RedisServer
+from sidecar.admin import ask
 from sidecar.contract.codec import decode_view, encode_view, report_hash
 from sidecar.contract.config import Config, ConfigError, parse
 from sidecar.contract.connect import connect
 from sidecar.contract.events import Event
 from sidecar.contract.keys import PoolKeys, pools_index
-from sidecar.contract.model import Health, Report, Tally, Verdict, View
+from sidecar.contract.model import Admin, Health, Report, Tally, Verdict, View
 from sidecar.lease import Grant, Lease
 from sidecar.monitor import run
 from waiting import eventually
@@ -63,6 +64,9 @@ class Eyes:
 
     async def are(self, **states: str) -> bool:
         return await self.states() == states
+
+    async def wants(self, name: str, admin: Admin) -> bool:
+        return (await self.view()).backends[name].admin is admin
 
     async def backend(self, name: str) -> dict[str, str]:
         fields: dict[str, str] = await self.store.hgetall(self.keys.backend(name))
@@ -302,11 +306,32 @@ async def test_a_store_that_hung_is_written_again_when_it_wakes(
 async def test_a_flushed_store_is_filled_again(redis_server: RedisServer, namespace: str, eyes: Eyes, backend: Backend):
     async with monitoring(config_for(redis_server.url, namespace, backend)):
         await eventually(lambda: eyes.are(b0="healthy"))
+        await ask(eyes.store, eyes.keys, "b0", Admin.DRAIN, by="ada")
+        await eventually(lambda: eyes.wants("b0", Admin.DRAIN))
         before = await eyes.view()
         await eyes.store.flushall()
         await eventually(lambda: eyes.are(b0="healthy"), within=3)
         assert (await eyes.view()).store_id != before.store_id
         assert (await eyes.view()).token > before.token
+        assert await eyes.wants("b0", Admin.DRAIN), "from its first edition on"
+
+
+async def test_what_the_operator_asks_for_is_published_at_once_and_who_is_in_maintenance_is_not_probed(
+    redis_server: RedisServer, namespace: str, eyes: Eyes, backends: list[Backend]
+):
+    async with monitoring(config_for(redis_server.url, namespace, *backends[:2])):
+        await eventually(lambda: eyes.are(b0="healthy", b1="healthy"))
+        await eventually(lambda: listens(eyes))
+        asked = await ask(eyes.store, eyes.keys, "b0", Admin.MAINT, by="ada")
+        await eventually(lambda: eyes.wants("b0", Admin.MAINT), within=0.5)
+        assert (await eyes.backend("b0"))["asked"] == str(asked.since_ms)
+        probed = len(backends[0].requests)
+        others = len(backends[1].requests)
+        await eventually(lambda: len(backends[1].requests) >= others + 3)
+        assert len(backends[0].requests) == probed
+        assert await eyes.are(b0="unknown", b1="healthy")
+        await ask(eyes.store, eyes.keys, "b0", Admin.READY, by="ada")
+        await eventually(lambda: eyes.are(b0="healthy", b1="healthy"), within=0.5)
 
 
 async def test_keys_that_hold_garbage_are_written_over_and_told_once(

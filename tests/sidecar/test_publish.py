@@ -14,13 +14,14 @@ from sidecar.contract.connect import connect
 from sidecar.contract.keys import DEPARTED_MS, EVENTS_LENGTH, HISTORY_LENGTH, HISTORY_MS, PoolKeys, pools_index
 from sidecar.contract.model import Health, Reading, Verdict, View
 from sidecar.lease import Grant, Lease
-from sidecar.publish import HISTORY_PAUSE_S, Change, Edition, Outcome, Publisher, Receipt, changes
+from sidecar.publish import HISTORY_PAUSE_S, Change, Edition, Outcome, Publisher, Receipt
 from waiting import eventually
 
 DAY_MS = 86_400_000
 Store = Any  # a client whose replies are str, which redis-py's types cannot say
 UP = Verdict(id="a:1", url="http://a:1", state=Health.HEALTHY, reason='HTTP 200 "ü"', since_ms=17)
 DOWN = Verdict(id="b:2", url="http://b:2", state=Health.UNHEALTHY, reason="connection refused", since_ms=18)
+FELL = Change(backend="b:2", before="healthy", after="unhealthy", reason="connection refused", evidence="3 failed")
 POINT = {"probe_ms": "1.5", "status": "200"}
 
 
@@ -106,8 +107,7 @@ async def test_an_epoch_from_next_year_is_rubbish(redis: Store, keys: PoolKeys, 
 async def test_beat_hashes_events_and_push_go_out_with_the_view(redis: Store, keys: PoolKeys, leader: Leader):
     async with redis.pubsub(ignore_subscribe_messages=True) as subscription:
         await subscription.subscribe(keys.push)
-        change = Change(before=Health.HEALTHY, verdict=DOWN)
-        receipt = await leader.write(leader.edition(UP, DOWN, changes=(change,)))
+        receipt = await leader.write(leader.edition(UP, DOWN, changes=(FELL,)))
         message = await eventually(lambda: subscription.get_message(timeout=0.1))
     assert message["data"] == str(receipt.epoch)
     assert await redis.hgetall(keys.beat) == {
@@ -126,6 +126,7 @@ async def test_beat_hashes_events_and_push_go_out_with_the_view(redis: Store, ke
         "from": "healthy",
         "to": "unhealthy",
         "reason": "connection refused",
+        "evidence": "3 failed",
         "by": "m1",
     }
 
@@ -146,7 +147,7 @@ async def test_a_heartbeat_moves_the_beat_and_the_figures_and_not_the_epoch(
 
 
 async def test_streams_are_bounded(redis: Store, keys: PoolKeys, leader: Leader):
-    changed = [Change(before=Health.HEALTHY, verdict=DOWN)] * 400
+    changed = [FELL] * 400
     await leader.write(leader.edition(UP))
     for _ in range(5):
         await leader.write(leader.edition(UP, changes=changed))
@@ -214,8 +215,7 @@ async def test_our_keys_are_written_over_whatever_stands_there(redis: Store, key
     for key in broken:
         await redis.delete(key)
         await redis.sadd(key, "garbage")
-    change = Change(before=Health.HEALTHY, verdict=UP)
-    receipt = await leader.write(leader.edition(UP, changes=(change,), histories={"a:1": POINT}))
+    receipt = await leader.write(leader.edition(UP, changes=(FELL,), histories={"a:1": POINT}))
     assert receipt.outcome is Outcome.DONE
     assert set(receipt.repaired) == set(broken)
     assert [await redis.type(key) for key in broken] == ["string", "hash", "stream", "hash", "stream"]
@@ -271,15 +271,6 @@ async def test_a_new_leader_is_told_of_a_view_that_nobody_can_read(redis: Store,
 async def test_a_new_leader_is_told_of_a_view_of_another_type(redis: Store, keys: PoolKeys):
     await redis.rpush(keys.view, "x")
     assert (await Publisher(redis, keys, "m2").last()).garbage == "the view is not a string"
-
-
-def test_changes_are_the_backends_whose_state_is_another():
-    moved = replace(UP, state=Health.DEGRADED)
-    again = replace(DOWN, reason="HTTP 503")
-    fresh = replace(UP, id="c:3")
-    unknown = replace(UP, id="d:4", state=Health.UNKNOWN)
-    found = changes({"a:1": UP, "b:2": DOWN}, {each.id: each for each in (moved, again, fresh, unknown)})
-    assert found == [Change(before=Health.HEALTHY, verdict=moved), Change(before=Health.UNKNOWN, verdict=fresh)]
 
 
 async def test_room_is_made_by_giving_up_histories_for_a_while(redis: Store, keys: PoolKeys):

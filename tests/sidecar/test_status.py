@@ -9,6 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from redis_server import RedisServer
+from sidecar.admin import ask
 from sidecar.contract.codec import backend_hash, encode_view, report_hash
 from sidecar.contract.connect import connect
 from sidecar.contract.keys import PoolKeys, pools_index, worker_member
@@ -65,12 +66,14 @@ async def publish(store: Redis, keys: PoolKeys, *verdicts: Verdict, leader: bool
         await store.hset(keys.leader, mapping={"owner": "web-1:42", "token": 7, "until_ms": 0})
 
 
-async def report(store: Redis, keys: PoolKeys, slot: int, *, epoch: int = EPOCH, inflight: int = 2) -> None:
+async def report(
+    store: Redis, keys: PoolKeys, slot: int, *, epoch: int = EPOCH, inflight: int = 2, ejected_ms: int = 0
+) -> None:
     """What one worker writes."""
     heartbeat = await now_ms(store)
     worker = Report(
         host="web-1", instance="i1", slot=slot, pid=100 + slot, incarnation="x", heartbeat_ms=heartbeat,
-        applied_epoch=epoch, view_age_ms=250, tallies={"a": Tally(inflight=inflight)},
+        applied_epoch=epoch, view_age_ms=250, tallies={"a": Tally(inflight=inflight, ejected_ms=ejected_ms)},
     )  # fmt: skip
     member = worker_member("web-1", "i1", slot)
     await store.zadd(keys.workers, {member: heartbeat})
@@ -97,6 +100,7 @@ async def test_a_backend_is_shown_with_state_reason_since_and_latency(
         "url": "http://10.0.0.2:80", "state": "unhealthy", "reason": "connection refused, 3 times",
         "since": EPOCH - 12_000, "admin": "ready", "weight": 1.0, "probe_ms": 4.2, "ttfb_ms": 3.5, "ok_streak": 3,
         "fail_streak": 0, "ejected_ms": 0, "ramp_ms": 0, "inflight": None, "rps": None, "error_ratio": None,
+        "asked": None, "asked_by": None, "pending": None, "ejected_on": [],
     }  # fmt: skip
 
 
@@ -181,6 +185,50 @@ async def test_the_table_says_what_a_person_asks(
     assert "healthy, drain, ejected for 3.0 s" in out
     assert "monitor web-1:42 leads, heard from 0." in out
     assert "\x1b" not in out
+
+
+async def test_what_the_operator_asked_for_is_shown_with_who_and_when(
+    shared_redis: RedisServer, store: Redis, namespace: str, capsys: pytest.CaptureFixture[str]
+):
+    keys = PoolKeys(namespace, "api")
+    drained = Verdict(id="c", url="unix:/c", state=Health.HEALTHY, reason="200", admin=Admin.DRAIN, weight=2.5)
+    await publish(store, keys, drained)
+    asked = await ask(store, keys, "c", Admin.DRAIN, by="ada@web-1")
+    status = await read(shared_redis, namespace)
+    assert status.pools["api"].backends["c"].pending == "drain"
+    await store.hset(keys.backend("c"), "asked", str(asked.since_ms))
+    status = await read(shared_redis, namespace)
+    backend = status.pools["api"].backends["c"]
+    assert (backend.asked, backend.asked_by, backend.pending) == (asked.since_ms, "ada@web-1", None)
+    show_status(status)
+    out = capsys.readouterr().out
+    assert "drain by ada@web-1 0." in out
+    assert " 2.5 " in out
+
+
+async def test_who_ejects_a_backend_for_itself_is_named(
+    shared_redis: RedisServer, store: Redis, namespace: str, capsys: pytest.CaptureFixture[str]
+):
+    keys = PoolKeys(namespace, "api")
+    await publish(store, keys, UP)
+    for slot in (0, 1):
+        await report(store, keys, slot, ejected_ms=900)
+    status = await read(shared_redis, namespace)
+    assert status.pools["api"].backends["a"].ejected_on == ("web-1:i1",)
+    show_status(status)
+    assert "healthy, ejected on web-1:i1" in capsys.readouterr().out
+
+
+async def test_a_monitor_that_mistrusts_itself_is_said(
+    shared_redis: RedisServer, store: Redis, namespace: str, capsys: pytest.CaptureFixture[str]
+):
+    keys = PoolKeys(namespace, "api")
+    await publish(store, keys, UP)
+    await store.set(keys.view, encode_view(View(epoch=EPOCH, suspect="2 of 3 fell silent", backends={"a": UP})))
+    status = await read(shared_redis, namespace)
+    assert status.pools["api"].suspect == "2 of 3 fell silent"
+    show_status(status)
+    assert "verdicts are held: 2 of 3 fell silent" in capsys.readouterr().out
 
 
 GARBAGE = [

@@ -2,23 +2,29 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.contract.model import Backend, Health, Reading, Verdict, parse_address
-from sidecar.schedule import Schedule
+from sidecar.schedule import Pace, Schedule
 from sidecar.verdict import FLAP_CAP_S, Condition, Evidence, Policy, adopt, hold_s, judge, verdict_of
 
 PASS = Evidence(passed=True, reason="HTTP 200")
 FAIL = Evidence(passed=False, reason="HTTP 503")
 REFUSED = Evidence(passed=False, reason="connection refused", refused=True)
+DEGRADED = Evidence(passed=True, reason="says degraded", advertised=Health.DEGRADED)
+DRAINING = Evidence(passed=True, reason="says draining", advertised=Health.DRAINING)
+ENDING = Evidence(passed=False, reason="HTTP 503, says draining", advertised=Health.DRAINING)
+ILL = Evidence(passed=False, reason="says unhealthy", advertised=Health.UNHEALTHY)
 POLICY = Policy(fall=3, rise=2, fast_interval_s=0.25, slow_start_s=10.0)
 HEALTHY = Condition(state=Health.HEALTHY, reason="HTTP 200", since=0.0, ok_streak=9, passing_since=0.0)
 UNHEALTHY = Condition(state=Health.UNHEALTHY, reason="HTTP 503", since=0.0, fail_streak=3)
 
-evidence = st.sampled_from([PASS, FAIL, REFUSED])
+probed = [PASS, FAIL, REFUSED]
+evidence = st.sampled_from([*probed, DEGRADED, DRAINING, ENDING, ILL])
 policies = st.builds(
     Policy,
     fall=st.integers(1, 5),
@@ -69,6 +75,65 @@ def test_the_table_of_transitions(before: Condition, results: list[Evidence], st
     assert (condition.state, condition.reason) == (state, reason)
 
 
+@pytest.mark.parametrize(
+    ("before", "results", "state", "reason"),
+    [
+        (Condition(), [DEGRADED], Health.DEGRADED, "says degraded"),
+        (HEALTHY, [DEGRADED], Health.DEGRADED, "says degraded"),
+        (HEALTHY, [DRAINING], Health.DRAINING, "says draining"),
+        (HEALTHY, [DRAINING, DEGRADED], Health.DEGRADED, "says degraded"),
+        (HEALTHY, [DEGRADED, PASS], Health.HEALTHY, "HTTP 200"),
+        (HEALTHY, [DRAINING, FAIL, FAIL], Health.DRAINING, "says draining"),
+        (HEALTHY, [DRAINING, FAIL, FAIL, FAIL], Health.UNHEALTHY, "HTTP 503"),
+        (HEALTHY, [ENDING], Health.DRAINING, "HTTP 503, says draining"),
+        (HEALTHY, [ENDING] * 9, Health.DRAINING, "HTTP 503, says draining"),
+        (HEALTHY, [ENDING, ENDING, REFUSED], Health.UNHEALTHY, "connection refused"),
+        (HEALTHY, [replace(FAIL, advertised=Health.DEGRADED)], Health.HEALTHY, "HTTP 200"),
+        (HEALTHY, [ILL], Health.UNHEALTHY, "says unhealthy"),
+        (Condition(), [ILL], Health.UNHEALTHY, "says unhealthy"),
+        (UNHEALTHY, [DEGRADED], Health.UNHEALTHY, "HTTP 503"),
+        (UNHEALTHY, [PASS, DEGRADED], Health.DEGRADED, "says degraded"),
+        (UNHEALTHY, [PASS, DRAINING], Health.DRAINING, "says draining"),
+        (UNHEALTHY, [ENDING], Health.UNHEALTHY, "HTTP 503"),
+        (UNHEALTHY, [PASS, ILL, PASS], Health.UNHEALTHY, "HTTP 503"),
+    ],
+)
+def test_what_a_backend_says_of_itself_is_believed_at_once_except_on_the_way_up(
+    before: Condition, results: list[Evidence], state: Health, reason: str
+):
+    condition = after(before, *results)
+    assert (condition.state, condition.reason) == (state, reason)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"passed": True, "advertised": Health.UNHEALTHY},
+        {"passed": False, "advertised": Health.UNKNOWN},
+        {"passed": True, "advertised_weight": 1.1},
+        {"passed": True, "advertised_weight": -0.1},
+    ],
+)
+def test_evidence_that_contradicts_itself_is_refused(wrong: dict[str, Any]):
+    with pytest.raises(ValueError, match="advertise"):
+        Evidence(reason="", **wrong)
+
+
+def test_an_advertised_weight_counts_until_a_passing_probe_comes_without_it():
+    backend = Backend(id="a", url="http://a:1", address=parse_address("http://a:1"), weight=3.0)
+    half = replace(PASS, advertised_weight=0.5)
+    weights = []
+    condition = HEALTHY
+    for result in (PASS, half, FAIL, half, PASS):
+        condition = after(condition, result)
+        weights.append(verdict_of(backend, condition, since_ms=0, now=0.0).weight)
+    assert weights == [3.0, 1.5, 1.5, 1.5, 3.0]
+
+
+def test_slow_start_goes_on_when_the_backend_calls_itself_degraded_in_it():
+    assert after(UNHEALTHY, PASS, PASS, DEGRADED, PASS).ramp_s(3.0) == 8.0
+
+
 def test_a_change_is_told_once_with_the_time_it_happened():
     flips = []
     condition = HEALTHY
@@ -107,6 +172,8 @@ def test_a_backend_that_fell_in_its_slow_start_is_not_ramping():
         (after(UNHEALTHY, FAIL), False),
         (after(UNHEALTHY, PASS), True),
         (after(replace(HEALTHY, state=Health.DEGRADED), FAIL), True),
+        (after(HEALTHY, DRAINING), False),
+        (after(HEALTHY, ILL), False),
     ],
 )
 def test_it_is_in_doubt_while_the_probes_speak_against_the_state(condition: Condition, in_doubt: bool):
@@ -162,7 +229,9 @@ def test_a_backend_that_was_never_up_has_not_fallen():
 def test_a_new_leader_goes_on_where_the_last_one_stopped():
     verdict = Verdict(id="a", url="http://a", state=Health.HEALTHY, reason="HTTP 204", since_ms=5)
     own = replace(UNHEALTHY, falls=(1.0, 2.0))
+    own = replace(own, advertised_weight=0.5)
     condition = adopt(own, verdict, Reading(fail_streak=2), since=-7.0, ramp_s=4.0, now=50.0)
+    assert condition.advertised_weight == 0.5
     assert (condition.state, condition.reason, condition.since) == (Health.HEALTHY, "HTTP 204", -7.0)
     assert condition.ramp_s(51.0) == 3.0
     assert condition.falls == (1.0, 2.0)
@@ -188,7 +257,8 @@ def test_no_single_failed_probe_flips_a_healthy_backend(results: list[Evidence],
     condition = Condition()
     for now, (result, before) in enumerate(zip(results, [PASS, *results], strict=False)):
         judgement = judge(condition, result, policy, float(now))
-        if condition.state is Health.HEALTHY and before.passed and not result.refused:
+        says_so = result.advertised not in {None, Health.HEALTHY}
+        if condition.state is Health.HEALTHY and before.passed and not result.refused and not says_so:
             assert not judgement.flipped
         condition = judgement.condition
 
@@ -205,22 +275,25 @@ def test_streaks_exclude_each_other_and_state_changes_alternate(results: list[Ev
     assert all(Health.UNKNOWN not in pair for pair in pairwise(states[1:]))
 
 
-@given(results=st.lists(evidence, max_size=30), policy=policies, answer=st.sampled_from([FAIL, REFUSED, PASS]))
+@given(results=st.lists(evidence, max_size=30), policy=policies, answer=st.sampled_from(probed))
 def test_the_time_to_a_verdict_is_bounded_whatever_came_before(
     results: list[Evidence], policy: Policy, answer: Evidence
 ):
-    """From the next probe on: `fall` or `rise` of them at the fast interval, and what flapping adds."""
+    """From the next probe on: `fall` or `rise` of them at the fast interval, and what flapping adds.
+
+    The first one comes after the interval that was due, which is not part of it.
+    """
     interval_s, timeout_s = max(1.0, policy.fast_interval_s), 1.0
     condition = after(Condition(), *results, policy=policy)
     plan = Schedule("a", interval_s=interval_s, fast_interval_s=policy.fast_interval_s, now=0.0)
     now = started = float(len(results))
     target = Health.HEALTHY if answer.passed else Health.UNHEALTHY
     while condition.state is not target:
-        now += plan.wait_s("a", now)
+        now += plan.wait_s("a", now) or 0.0
         plan.begin("a", now)
         now += timeout_s
         condition = judge(condition, answer, policy, now).condition
-        plan.end("a", now, in_doubt=condition.is_in_doubt, draw=0.999)
+        plan.end("a", now, pace=Pace.FAST if condition.is_in_doubt else Pace.DOWN, draw=0.999)
         needed = policy.rise if answer.passed else policy.fall
         limit_s = (needed + 1) * (timeout_s + 1.1 * policy.fast_interval_s)
         if answer.passed:

@@ -29,7 +29,7 @@ from worker.gateway import App, Message, Receive, Scope, Send
 from worker.runtime import Runtime
 from worker.server.front import Front
 
-POOL_SECTIONS = frozenset({"balancing", "connections", "retry", "timeouts", "tls"})
+POOL_SECTIONS = frozenset({"balancing", "connections", "outlier_detection", "retry", "timeouts", "tls"})
 
 PATIENT = {"connect_s": 5.0, "response_headers_s": 20.0, "idle_s": 20.0}
 """Deadlines that no test reaches by accident; those about a deadline set their own."""

@@ -1,9 +1,10 @@
 """The config file as typed, bounded settings; read once by each program and passed down as values."""
 
+from sidecar.contract.config.health_check import HealthCheck
 from sidecar.contract.config.listen import Listen, Socket, Store, parse_socket
 from sidecar.contract.config.load import ConfigError, load, parse
 from sidecar.contract.config.pending import pending
-from sidecar.contract.config.pools import BackendTable, Connections, HealthCheck, Pool, Timeouts, UpstreamTLS
+from sidecar.contract.config.pools import BackendTable, Connections, Pool, Timeouts, UpstreamTLS
 from sidecar.contract.config.sections import Config, Route
 
 __all__ = [

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sidecar.contract.config.sections import Config
 
 _BACKEND = ("zone", "max_inflight", "max_requests")
-_POOL = {"outlier_detection": None, "retry": "budget_ratio"}
+_POOL = {"retry": "budget_ratio"}
 
 
 def pending(config: Config) -> list[str]:
@@ -16,8 +16,8 @@ def pending(config: Config) -> list[str]:
 def _pending(config: Config) -> Iterator[str]:
     for name, pool in config.pools.items():
         for section, key in _POOL.items():
-            if section in pool.model_fields_set and (key is None or key in getattr(pool, section).model_fields_set):
-                yield f"pools.{name}.{section}" + (f".{key}" if key else "")
+            if section in pool.model_fields_set and key in getattr(pool, section).model_fields_set:
+                yield f"pools.{name}.{section}.{key}"
         if "max_requests_window_s" in pool.model_fields_set:
             yield f"pools.{name}.max_requests_window_s"
         for index, backend in enumerate(pool.backends):

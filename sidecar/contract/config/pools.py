@@ -1,11 +1,11 @@
 """The backends of a pool, and how they are probed, tried and picked."""
 
 import hashlib
-import re
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from sidecar.contract.config.health_check import HealthCheck
 from sidecar.contract.config.section import Label, Ratio, Seconds, SecondsOrZero, Section
 from sidecar.contract.model import Backend, parse_address
 
@@ -45,58 +45,6 @@ class BackendTable(Section):
             max_inflight=self.max_inflight,
             max_requests=self.max_requests,
         )
-
-
-class HealthCheck(Section):
-    """How the monitor probes. A probe never overlaps itself: the next starts at max(start + interval, end)."""
-
-    type: Literal["http"] = "http"
-    method: str = Field(default="GET", pattern=r"^[A-Z]+$")
-    path: str = Field(default="/", pattern=r"^/[!-~]*$")
-    interval_s: Seconds = 1.0
-    timeout_s: Seconds = 1.0
-    fall: int = Field(default=3, ge=1, le=100)
-    rise: int = Field(default=2, ge=1, le=100)
-    fast_interval_s: Seconds = 0.25
-    expected_statuses: str = "200-399"
-
-    @field_validator("expected_statuses")
-    @classmethod
-    def _readable_statuses(cls, text: str) -> str:
-        _status_ranges(text)
-        return text
-
-    @model_validator(mode="after")
-    def _fast_is_faster(self) -> Self:
-        if self.fast_interval_s > self.interval_s:
-            if "fast_interval_s" in self.model_fields_set:
-                raise ValueError(
-                    f"fast_interval_s {self.fast_interval_s:g} is longer than interval_s {self.interval_s:g}"
-                )
-            object.__setattr__(self, "fast_interval_s", self.interval_s)
-        return self
-
-    @property
-    def status_ranges(self) -> list[tuple[int, int]]:
-        """The statuses that pass, as closed ranges.
-
-        Where neither a path nor statuses were configured, any answer below 500 passes: many FastAPI apps have no ``/``.
-        """
-        if self.model_fields_set.isdisjoint({"path", "expected_statuses"}):
-            return [(100, 499)]
-        return _status_ranges(self.expected_statuses)
-
-
-def _status_ranges(text: str) -> list[tuple[int, int]]:
-    ranges = []
-    for part in text.split(","):
-        if not (match := re.fullmatch(r"\s*([1-5]\d\d)(?:-([1-5]\d\d))?\s*", part)):
-            raise ValueError(f"{part.strip()!r} is not a status like 204 or a range like 200-399")
-        low, high = int(match[1]), int(match[2] or match[1])
-        if low > high:
-            raise ValueError(f"the range {part.strip()} is empty")
-        ranges.append((low, high))
-    return ranges
 
 
 class Timeouts(Section):
@@ -204,6 +152,14 @@ class Pool(Section):
             object.__setattr__(self, "scope", "host" if len(local) == len(self.members) else "fleet")
         if self.scope == "fleet" and local:
             raise ValueError(f'scope is fleet, but {local[0]!r} is another backend on another machine: scope = "host"?')
+        return self
+
+    @model_validator(mode="after")
+    def _check_fits(self) -> Self:
+        if self.health_check.type == "tls":
+            for backend in self.members:
+                if not backend.address.tls:
+                    raise ValueError(f"health_check.type is tls, but {backend.url} is not https")
         return self
 
     @property

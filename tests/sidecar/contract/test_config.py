@@ -138,8 +138,8 @@ def test_drift_shows_in_the_hash_when_a_member_changes_and_only_then():
 
 def test_keys_that_are_accepted_but_not_acted_on_are_told():
     backends = [{"url": "http://10.0.0.1:80", "max_inflight": 4}]
-    config = parse({"pools": {"api": {"backends": backends, "outlier_detection": {"window_s": 5}}}}, {})
-    assert pending(config) == ["pools.api.outlier_detection", "pools.api.backends[0].max_inflight"]
+    config = parse({"pools": {"api": {"backends": backends, "retry": {"budget_ratio": 0.5, "num_retries": 2}}}}, {})
+    assert pending(config) == ["pools.api.retry.budget_ratio", "pools.api.backends[0].max_inflight"]
     assert pending(parse(BACKENDS, {})) == []
 
 

@@ -11,7 +11,7 @@ ALL = [
 
 
 def test_all_keys_of_a_pool_share_one_hash_tag():
-    assert {key[key.index("{") : key.index("}") + 1] for key in [*ALL, KEYS.push, KEYS.suspect]} == {
+    assert {key[key.index("{") : key.index("}") + 1] for key in [*ALL, KEYS.push, KEYS.suspect, KEYS.intents]} == {
         "{default:api@web-1}"
     }
 

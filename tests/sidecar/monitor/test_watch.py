@@ -14,7 +14,7 @@ from sidecar.monitor.watch import Watch
 from sidecar.probe import ProbeResult
 from sidecar.publish import Edition, LastEdition
 from sidecar.schedule import Schedule
-from sidecar.verdict import Policy
+from sidecar.verdict import Condition, Policy
 from waiting import eventually
 
 PASS = ProbeResult(passed=True, reason="HTTP 200", total_ms=1.5, ttfb_ms=1.0, status=200)
@@ -87,6 +87,79 @@ async def test_a_result_that_says_nothing_is_shown_and_not_judged():
     assert watch.reading("a").probe_ms == 1000.0
 
 
+async def test_another_weight_is_news():
+    probes = {"a": says(PASS)}
+    watch = watch_of(probes)
+    async with probing(watch):
+        await asyncio.wait_for(watch.news.wait(), 5)
+        watch.news.clear()
+        probes["a"] = says(replace(PASS, advertised_weight=0.5))
+        await asyncio.wait_for(watch.news.wait(), 5)
+    assert watch.conditions["a"].advertised_weight == 0.5
+
+
+async def test_a_paused_backend_is_not_probed_and_looked_at_at_once_when_it_returns():
+    probed: list[str] = []
+
+    def counts(name: str) -> Probe:
+        async def probe() -> ProbeResult:
+            probed.append(name)
+            return PASS
+
+        return probe
+
+    probes = {"a": counts("a"), "b": counts("b")}
+    watch = watch_of(probes)
+    async with probing(watch):
+        await eventually(lambda: all(each.is_known for each in watch.conditions.values()))
+        watch.pause("a", True)
+        watch.pause("nobody", True)
+        watch.suspect("a")
+        probed.clear()
+        await eventually(lambda: probed.count("b") >= 5)
+        assert "a" not in probed
+        assert state_of(watch, "a") is Health.HEALTHY
+        watch.pause("a", False)
+        await eventually(lambda: "a" in probed)
+
+
+async def test_what_a_probe_finds_of_a_backend_that_was_paused_meanwhile_is_not_judged():
+    begun, released = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> ProbeResult:
+        begun.set()
+        await released.wait()
+        return FAIL
+
+    watch = watch_of({"a": slow})
+    async with probing(watch):
+        await begun.wait()
+        watch.pause("a", True)
+        released.set()
+        await eventually(lambda: watch.results.get("a") is FAIL)
+    assert not watch.conditions["a"].is_known
+    assert watch.judged == {}
+
+
+async def test_a_down_backend_is_probed_at_the_down_interval():
+    probes = {"a": says(FAIL), "b": says(FAIL)}
+    schedule = Schedule(probes, interval_s=0.01, fast_interval_s=0.01, down_interval_s=60.0, now=time.monotonic())
+    members = [backend(name) for name in probes]
+    watch = Watch("api", members, probes=probes, policy=POLICY, schedule=schedule, gate=Gate())
+    async with probing(watch):
+        await eventually(lambda: all(each.state is Health.UNHEALTHY for each in watch.conditions.values()))
+        assert (schedule.wait_s("a", time.monotonic()) or 0.0) > 40.0
+
+
+async def test_a_backend_that_moved_to_another_url_is_unknown_again():
+    verdict = Verdict(id="a", url="http://elsewhere:80", state=Health.UNHEALTHY, reason="was so", since_ms=1_000)
+    watch = watch_of({"a": says(PASS)})
+    told, _ = told_by(watch)
+    told.adopt(LastEdition(view=View(epoch=5, backends={"a": verdict}), readings={}), 1_000_000_000, time.monotonic())
+    assert watch.conditions["a"] == Condition()
+    assert edition_of(told) is None
+
+
 async def test_nothing_is_published_before_something_is_known():
     told, _ = told_by(watch_of({"a": says(PASS)}))
     assert edition_of(told) is None
@@ -126,7 +199,7 @@ async def test_a_change_is_published_with_the_hash_of_that_backend_alone():
         edition = edition_of(told)
     assert edition is not None
     assert edition.hashes.keys() == {"b"}
-    assert [(change.before, change.verdict.id) for change in edition.changes] == [(Health.HEALTHY, "b")]
+    assert [(change.before, change.backend) for change in edition.changes] == [(Health.HEALTHY, "b")]
 
 
 async def test_a_heartbeat_has_a_point_of_history_for_each_that_was_probed_since_the_last():

@@ -1,29 +1,21 @@
-"""One probe of one backend, against backends that answer, refuse, hang and lie."""
+"""Probes by an HTTP request, and what holds for all of them: against backends that answer, refuse, hang and lie."""
 
 import asyncio
-import shutil
 import ssl
-import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
 from backend import Backend, Connection, Handler, Request, answers, answers_chunked, resets, sends, stalls
+from probing import SYSTEM_TRUST, probe
 from sidecar.contract.config import BackendTable, HealthCheck, UpstreamTLS
-from sidecar.probe import MAX_BODY_BYTES, Prober, ProbeResult, tls_context
+from sidecar.contract.model import Health
+from sidecar.probe import Prober, tls_context
+from sidecar.probe.http import MAX_BODY_BYTES
 from waiting import eventually, free_port
 
 LENIENT = "HTTP 404 (any answer below 500 passes: no path is configured)"
-
-
-SYSTEM_TRUST = UpstreamTLS()
-
-
-async def probe(url: str, tls: UpstreamTLS = SYSTEM_TRUST, /, **check: object) -> ProbeResult:
-    settings = HealthCheck.model_validate({"timeout_s": 0.3, **check})
-    async with Prober() as prober:
-        return await prober.http_probe(BackendTable(url=url).backend(), settings, tls)()
 
 
 async def test_an_answer_is_told_with_its_times(backend: Backend):
@@ -32,6 +24,7 @@ async def test_an_answer_is_told_with_its_times(backend: Backend):
     assert result.connect_ms is not None
     assert result.ttfb_ms is not None
     assert 0 < result.connect_ms <= result.ttfb_ms <= result.total_ms
+    assert abs(time.monotonic() - result.began) < 5.0
 
 
 async def test_it_sends_one_plain_request_on_a_connection_of_its_own(backend: Backend):
@@ -45,10 +38,39 @@ async def test_it_sends_one_plain_request_on_a_connection_of_its_own(backend: Ba
     assert {name.lower() for name, _ in request.headers} == {b"host", b"user-agent", b"accept", b"connection"}
 
 
+async def test_the_config_may_say_what_is_asked(backend: Backend):
+    await probe(backend.url, host="api.test:81", headers={"user-agent": "ours", "Authorization": "Bearer x"})
+    request = backend.requests[0]
+    assert [request.all(name) for name in ("host", "user-agent")] == [[b"api.test:81"], [b"ours"]]
+    assert request.header("authorization") == b"Bearer x"
+
+
+@pytest.mark.parametrize(
+    ("body", "passed", "reason"),
+    [
+        (b"all is well", True, "HTTP 200"),
+        (b"all is ill", False, "HTTP 200, but 'well' is not in its body"),
+        (b"x" * MAX_BODY_BYTES + b"well", False, "HTTP 200, but 'well' is not in its body"),
+    ],
+    ids=["there", "not there", "too late"],
+)
+async def test_a_body_may_be_expected(backend: Backend, body: bytes, passed: bool, reason: str):
+    backend.handler = answers(body=body)
+    result = await probe(backend.url, expected_body="well", timeout_s=5.0)
+    assert (result.passed, result.reason, result.answered) == (passed, reason, True)
+
+
+async def test_what_the_backend_says_of_itself_is_heeded(backend: Backend):
+    backend.handler = answers(headers=[("X-Health-State", "Degraded"), ("x-health-weight", "50")])
+    result = await probe(backend.url)
+    assert (result.passed, result.reason) == (True, "HTTP 200, the backend says degraded")
+    assert (result.advertised, result.advertised_weight) == (Health.DEGRADED, 0.5)
+
+
 async def test_a_prober_closes_each_connection_and_keeps_no_cookie(backend: Backend):
     backend.handler = answers(headers=[("set-cookie", "seen=1"), ("connection", "keep-alive")])
     async with Prober() as prober:
-        again = prober.http_probe(BackendTable(url=backend.url).backend(), HealthCheck(), UpstreamTLS())
+        again = prober.probe(BackendTable(url=backend.url).backend(), HealthCheck(), UpstreamTLS())
         await again()
         await again()
         await eventually(lambda: backend.connections_open == 0)
@@ -89,6 +111,7 @@ async def test_a_refused_connection_is_told_from_other_failures(backend: Backend
     backend.refuse()
     result = await probe(backend.url)
     assert (result.passed, result.reason, result.refused) == (False, "connection refused", True)
+    assert result.failed_in_transport
     assert result.connect_ms is result.ttfb_ms is result.status is None
 
 
@@ -112,15 +135,27 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n"
         (resets(), "connection reset"),
         (resets(HEAD[:20]), "connection reset"),
         (sends(b""), "connection closed without an answer"),
-        (sends(HEAD + b"half"), "HTTP 200, but its body broke off"),
         (stalls(), "no answer within 0.3 s"),
     ],
-    ids=["reset", "reset in the head", "closed", "closed in the body", "silent"],
+    ids=["reset", "reset in the head", "closed", "silent"],
 )
 async def test_what_went_wrong_is_said_in_words(backend: Backend, handler: Handler, reason: str):
     backend.handler = handler
     result = await probe(backend.url)
     assert (result.passed, result.reason, result.refused) == (False, reason, False)
+    assert result.failed_in_transport
+
+
+async def test_a_body_that_breaks_off_is_a_failed_answer(backend: Backend):
+    backend.handler = sends(HEAD + b"half")
+    result = await probe(backend.url)
+    assert (result.passed, result.reason, result.answered) == (False, "HTTP 200, but its body broke off", True)
+
+
+async def test_an_answered_status_is_no_failure_of_the_transport(backend: Backend):
+    backend.handler = answers(503)
+    result = await probe(backend.url)
+    assert (result.passed, result.answered, result.failed_in_transport) == (False, True, False)
 
 
 async def test_what_is_not_http_is_said_to_be_so(backend: Backend):
@@ -144,6 +179,7 @@ async def test_one_deadline_covers_the_whole_probe(backend: Backend):
     result = await probe(backend.url)
     assert time.monotonic() - started < 1.0
     assert (result.passed, result.reason) == (False, "HTTP 200, but its body did not end within 0.3 s")
+    assert result.answered
     assert result.ttfb_ms is not None
 
 
@@ -181,7 +217,7 @@ async def test_an_unexpected_error_is_a_failed_probe_with_its_name(backend: Back
         raise LookupError("what is this?")
 
     async with Prober() as prober:
-        once = prober.http_probe(BackendTable(url=backend.url).backend(), HealthCheck(), UpstreamTLS())
+        once = prober.probe(BackendTable(url=backend.url).backend(), HealthCheck(), UpstreamTLS())
         monkeypatch.setattr("httpx.AsyncHTTPTransport.handle_async_request", breaks)
         result = await once()
     assert (result.passed, result.reason) == (False, "LookupError: what is this?")
@@ -198,6 +234,7 @@ async def test_a_deadline_that_we_noticed_late_is_not_held_against_the_backend(b
         tasks.create_task(starve())
         result = await probe(backend.url)
     assert result.is_void
+    assert not result.failed_in_transport
     assert "the monitor was" in result.reason
 
 
@@ -208,25 +245,6 @@ async def test_a_cancelled_probe_ends_at_once(backend: Backend):
         await eventually(lambda: backend.requests)
         task.cancel()
     assert task.cancelled()
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate for the name `backend.test`, and its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-            *("-keyout", key, "-out", cert, "-days", "1", "-subj", "/CN=backend.test"),
-            *("-addext", "subjectAltName=DNS:backend.test"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return cert, key
 
 
 async def answer_securely(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -243,7 +261,8 @@ async def test_https_is_trusted_as_the_tls_table_says(certificate: tuple[Path, P
     async with server:
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         named = UpstreamTLS(ca=str(cert), server_name="backend.test")
-        assert (await probe(url, named, timeout_s=5.0)).reason == "HTTP 200"
+        trusted = await probe(url, named, timeout_s=5.0)
+        assert (trusted.reason, trusted.expires_days) == ("HTTP 200", 0)
         assert (await probe(url, UpstreamTLS(verify=False), timeout_s=5.0)).reason == "HTTP 200"
         strange = await probe(url, timeout_s=5.0)
         assert (strange.passed, strange.reason, strange.refused) == (False, "TLS: self-signed certificate", False)

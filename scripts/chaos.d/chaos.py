@@ -1,4 +1,4 @@
-"""python scripts/chaos.d [NAME ...]: break things under load, print what was seen, keep it under .bench."""
+"""python scripts/chaos.d/chaos.py [NAME ...]: break things under load, print what was seen, keep it under .bench."""
 
 import argparse
 import asyncio

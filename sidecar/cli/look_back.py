@@ -1,0 +1,69 @@
+"""What happened, in several pools at once: the last of it, and what follows."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from redis.exceptions import RedisError
+
+from sidecar.cli.settle import Place
+from sidecar.cli.target import resolve_pool
+from sidecar.contract.connect import connect, plainly
+from sidecar.contract.keys import PoolKeys
+from sidecar.status import Happening, latest, newest, pool_names, since, store_at
+
+LOOK_S = 0.2
+"""How often a growing stream is looked at."""
+AGAIN_S = 1.0
+"""How often a store that is gone is."""
+
+Show = Callable[[Sequence[Happening]], None]
+
+
+async def look_back(place: Place, target: str | None, *, count: int, show: Show) -> dict[PoolKeys, str]:
+    """Show the last so many events of ``POOL[/BACKEND]`` (None: of all pools); where each pool's stream stood.
+
+    Raises:
+        TroubleError: there is no such pool.
+        UnreadableError: the store does not answer.
+    """
+    found: list[Happening] = []
+    async with store_at(place.url) as store:
+        names = [*dict.fromkeys([*place.pools, *await pool_names(store, place.namespace)])]
+        wanted = names if target is None else [resolve_pool(target.partition("/")[0], names)]
+        stood = {keys: await newest(store, keys) for keys in (PoolKeys(place.namespace, name) for name in wanted)}
+        for keys, entry in stood.items():
+            found += await latest(store, keys, backend=backend_of(target), count=count, until=entry)
+    show(_in_order(found)[-count:] if count else [])
+    return stood
+
+
+async def follow(
+    place: Place, stood: Mapping[PoolKeys, str], target: str | None, *, show: Show, warn: Callable[[str], None]
+) -> None:
+    """Show what comes, until cancelled; that the store is gone is said once, and it is waited for."""
+    seen, is_gone = dict(stood), False
+    async with connect(place.url) as store:
+        while True:
+            try:
+                found = []
+                for keys in stood:
+                    fresh, seen[keys] = await since(store, keys, backend=backend_of(target), after=seen[keys])
+                    found += fresh
+            except (RedisError, OSError) as error:
+                if not is_gone:
+                    warn(f"store.url: {plainly(error)}; waiting for it")
+                is_gone = True
+                await asyncio.sleep(AGAIN_S)
+            else:
+                is_gone = False
+                show(_in_order(found))
+                await asyncio.sleep(LOOK_S)
+
+
+def backend_of(target: str | None) -> str | None:
+    """The backend in ``POOL[/BACKEND]``; None: all of them."""
+    return (target or "").partition("/")[2] or None
+
+
+def _in_order(found: Iterable[Happening]) -> list[Happening]:
+    return sorted(found, key=lambda each: each.at_ms)

@@ -1,0 +1,152 @@
+"""What the operator asks for: written down, and followed until all workers act on it."""
+
+import asyncio
+import getpass
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sidecar.admin import Asked, ask
+from sidecar.cli.settle import Place
+from sidecar.cli.target import resolve
+from sidecar.cli.trouble import FAILED
+from sidecar.contract.keys import PoolKeys
+from sidecar.contract.model import Admin
+from sidecar.status import BackendStatus, PoolStatus, Status, read_status, store_at
+
+LOOK_S = 0.1
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A wish for one backend, as ``pool/backend``; a weight that is None is the configured one.
+
+    ``timeout_s`` is how long to watch it come into force. Who ``waits`` asks for more than a record: that every worker
+    acts on it, and that a backend which is to get no more work has none left.
+    """
+
+    target: str
+    wish: Admin | float | None
+    waits: bool
+    timeout_s: float
+
+    @property
+    def ends_work(self) -> bool:
+        """Whether the backend is to get no more work."""
+        return self.wish in (Admin.DRAIN, Admin.MAINT) or self.wish == 0
+
+
+async def carry_out(place: Place, order: Order, *, say: Say, warn: Say) -> int:
+    """Record it and say what became of it; the exit status.
+
+    Raises:
+        TroubleError: there is no such pool or backend; nothing was written.
+        UnreadableError: the store does not answer.
+    """
+    status = await read_status(place.url, place.namespace, place.pools)
+    known = {name: {*pool.backends, *place.members.get(name, ())} for name, pool in status.pools.items()}
+    pool, backend = resolve(order.target, known)
+    if order.ends_work and not _has_others(status.pools[pool], backend):
+        warn(f"no other backend of {pool} takes traffic: without {backend} it serves nobody")
+    async with store_at(place.url) as store:
+        asked = await ask(store, PoolKeys(place.namespace, pool), backend, order.wish, by=_who())
+    say(_headline(f"{pool}/{backend}", asked))
+    return await _follow(place, order, Errand(pool=pool, backend=backend, since_ms=asked.since_ms), say)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """What was recorded, of which backend, and when by the clock of Redis."""
+
+    pool: str
+    backend: str
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far it has come: whether it ``is_published``, which workers act on it, which do not, what is in flight."""
+
+    is_led: bool
+    is_published: bool
+    applied: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    inflight: int = 0
+
+    @property
+    def is_in_force(self) -> bool:
+        """Whether every worker acts on it."""
+        return self.is_published and not self.missing
+
+
+def progress_of(status: Status, errand: Errand) -> Progress:
+    """How far it has come by what the store says."""
+    pool = status.pools[errand.pool]
+    backend = pool.backends.get(errand.backend)
+    workers = {f"{each.host}:{each.instance}:{each.slot}": each.applied_epoch for each in pool.workers}
+    is_published = backend is not None and (backend.asked or 0) >= errand.since_ms
+    applied = tuple(name for name, epoch in workers.items() if is_published and epoch >= (pool.epoch or 0))
+    return Progress(
+        is_led=pool.leader is not None,
+        is_published=is_published,
+        applied=applied,
+        missing=tuple(name for name in workers if name not in applied),
+        inflight=(backend.inflight or 0) if backend and workers else 0,
+    )
+
+
+async def _follow(place: Place, order: Order, errand: Errand, say: Say) -> int:
+    """Watch it come into force; the exit status, which is 1 only for who waits and is disappointed."""
+    ends = time.monotonic() + order.timeout_s
+    while True:
+        progress = progress_of(await read_status(place.url, place.namespace, place.pools), errand)
+        if _is_done(progress, order) or time.monotonic() >= ends or not (progress.is_led or order.waits):
+            break
+        await asyncio.sleep(LOOK_S)
+    say(_in_words(progress, order))
+    return 0 if not order.waits or _is_done(progress, order) else FAILED
+
+
+def _is_done(progress: Progress, order: Order) -> bool:
+    return progress.is_in_force and not (order.waits and order.ends_work and progress.inflight)
+
+
+def _in_words(progress: Progress, order: Order) -> str:
+    if not progress.is_published:
+        if progress.is_led:
+            return "recorded; the monitor has not published it yet"
+        return "recorded; no monitor is alive, and it comes into force when one is"
+    count = len(progress.applied) + len(progress.missing)
+    if not count:
+        return "in force; no worker reports"
+    words = f"in force with {len(progress.applied)} of {count} workers"
+    if progress.missing:
+        words += f", not yet with {', '.join(progress.missing)}"
+    return f"{words}; {progress.inflight} requests in flight" if order.ends_work else words
+
+
+def _headline(target: str, asked: Asked) -> str:
+    if asked.before == asked.after:
+        return f"{target}: {asked.after}, as before"
+    return f"{target}: {asked.after} (was {asked.before})"
+
+
+def _has_others(pool: PoolStatus, backend: str) -> bool:
+    return any(_takes_traffic(each) for name, each in pool.backends.items() if name != backend)
+
+
+def _takes_traffic(backend: BackendStatus) -> bool:
+    is_wanted = backend.admin == Admin.READY and backend.weight > 0 and not backend.pending
+    return is_wanted and not backend.ejected_ms and backend.state not in ("unhealthy", "draining")
+
+
+def _who() -> str:
+    """Who asks, for the record."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a user without a name, in a container
+        user = "somebody"
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,102 @@
+"""Makes the probes of a pool, by the type that its health check names."""
+
+import ssl
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from sidecar.contract.config import HealthCheck, UpstreamTLS
+from sidecar.contract.model import Backend
+from sidecar.probe.connect import TcpExchange, TlsExchange
+from sidecar.probe.dial import Dial
+from sidecar.probe.http import HttpExchange, Question
+from sidecar.probe.sse import MEDIA_TYPE, SseExchange
+from sidecar.probe.timed import Exchange, TimedProbe
+from sidecar.probe.websocket import WebSocketExchange
+
+NO_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+
+
+class Prober:
+    """Makes probes, and owns what they share: a transport for each way to connect, an SSL context for each TLS table.
+
+    Making a context costs 20 ms of CPU, so it may not happen per probe.
+    """
+
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._transports: dict[tuple[str, str], httpx.AsyncHTTPTransport] = {}
+
+    async def __aenter__(self) -> Self:
+        await self._stack.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.__aexit__(kind, error, traceback)
+
+    def probe(self, backend: Backend, check: HealthCheck, tls: UpstreamTLS) -> TimedProbe:
+        """The probe of one backend.
+
+        Raises:
+            OSError: a file of the TLS table cannot be read or used (``ssl.SSLError`` is one).
+        """
+        return TimedProbe(self._exchange(backend, check, tls), backend.address, check.timeout_s)
+
+    def _exchange(self, backend: Backend, check: HealthCheck, tls: UpstreamTLS) -> Exchange:
+        match check.type:
+            case "http":
+                return HttpExchange(self._question(backend, check, tls, accept="*/*"), check)
+            case "sse":
+                return SseExchange(self._question(backend, check, tls, accept=MEDIA_TYPE))
+            case "websocket":
+                return WebSocketExchange(self._dial(backend, tls), backend, check)
+            case "tls":
+                return TlsExchange(self._dial(backend, tls))
+            case "tcp":
+                return TcpExchange(Dial(backend.address, None, None))
+
+    def _dial(self, backend: Backend, tls: UpstreamTLS) -> Dial:
+        return Dial(backend.address, self._context(tls) if backend.address.tls else None, tls.server_name)
+
+    def _question(self, backend: Backend, check: HealthCheck, tls: UpstreamTLS, *, accept: str) -> Question:
+        transport = self._transport(backend, tls)
+        return Question(backend, check, transport, server_name=tls.server_name, accept=accept)
+
+    def _transport(self, backend: Backend, tls: UpstreamTLS) -> httpx.AsyncHTTPTransport:
+        told = tls.model_dump_json() if backend.address.tls else ""
+        key = (told, backend.address.path)
+        if key not in self._transports:
+            self._transports[key] = transport = httpx.AsyncHTTPTransport(
+                verify=self._context(tls) if told else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+                trust_env=False,
+                limits=NO_LIMITS,
+                uds=backend.address.path or None,
+            )
+            self._stack.push_async_callback(transport.aclose)
+        return self._transports[key]
+
+    def _context(self, tls: UpstreamTLS) -> ssl.SSLContext:
+        told = tls.model_dump_json()
+        if told not in self._contexts:
+            self._contexts[told] = tls_context(tls)
+        return self._contexts[told]
+
+
+def tls_context(tls: UpstreamTLS) -> ssl.SSLContext:
+    """How https backends are trusted: the system's authorities where the table names none.
+
+    Raises:
+        OSError: a file cannot be read or used.
+    """
+    context = ssl.create_default_context(cafile=tls.ca)
+    if tls.cert is not None:
+        context.load_cert_chain(tls.cert, tls.key)
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,196 @@
+"""`drain`, `maint`, `ready`, `weight` and `events`: what they accept, write down, say, and how they end."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from processes import Program
+from redis_server import RedisServer
+from sidecar.admin import read
+from sidecar.cli.commands import run
+from sidecar.cli.order import Errand, Order, progress_of
+from sidecar.contract.codec import encode_view
+from sidecar.contract.connect import connect
+from sidecar.contract.keys import PoolKeys, pools_index
+from sidecar.contract.model import Admin, Health, Verdict, View
+from sidecar.status import BackendStatus, PoolStatus, Status, WorkerStatus
+from waiting import eventually_sync
+
+Captured = pytest.CaptureFixture[str]
+Command = Callable[..., int]
+UP = Verdict(id="a", url="http://a:1", state=Health.HEALTHY, reason="200")
+
+
+@pytest.fixture
+def keys(namespace: str) -> PoolKeys:
+    return PoolKeys(namespace, "api@web-1")
+
+
+@pytest.fixture
+def command(shared_redis: RedisServer, namespace: str, keys: PoolKeys) -> Command:
+    """A command of ours, called beside a system whose monitor has published a and b and then died."""
+
+    async def publish() -> None:
+        async with connect(shared_redis.url) as store:
+            backends = {"a": UP, "b": replace(UP, id="b")}
+            await store.sadd(pools_index(namespace), keys.pool)
+            await store.set(keys.view, encode_view(View(epoch=5, backends=backends)))
+
+    asyncio.run(publish())
+    return lambda *words: run([*words, "--redis", shared_redis.url, "--namespace", namespace])
+
+
+def intents(shared_redis: RedisServer, keys: PoolKeys) -> dict[str, tuple[Admin, float | None]]:
+    async def look() -> dict[str, tuple[Admin, float | None]]:
+        async with connect(shared_redis.url) as store:
+            return {name: (each.admin, each.weight) for name, each in (await read(store, keys)).intents.items()}
+
+    return asyncio.run(look())
+
+
+def test_without_a_monitor_an_intent_is_recorded_and_that_is_said(
+    shared_redis: RedisServer, keys: PoolKeys, command: Command, capsys: Captured
+):
+    assert command("drain", "api/a") == 0
+    out, err = capsys.readouterr()
+    assert out == (
+        "api@web-1/a: drain (was ready)\nrecorded; no monitor is alive, and it comes into force when one is\n"
+    )
+    assert err == ""
+    assert command("weight", "api/a", "2.5") == 0
+    assert command("drain", "api@web-1/a") == 0
+    assert "api@web-1/a: drain, as before\n" in capsys.readouterr().out
+    assert intents(shared_redis, keys) == {"a": (Admin.DRAIN, 2.5)}
+    assert command("ready", "api/a") == command("weight", "api/a", "default") == 0
+    assert intents(shared_redis, keys) == {"a": (Admin.READY, None)}
+
+
+def test_who_waits_for_what_does_not_come_is_disappointed(command: Command, capsys: Captured):
+    assert command("maint", "api/a", "--wait", "--timeout", "0.1") == 1
+    assert "recorded; no monitor is alive" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [("drain", "api/b"), ("maint", "api/b"), ("weight", "api/b", "0")])
+def test_the_last_backend_may_go_and_a_warning_is_given(command: Command, capsys: Captured, words: tuple[str, ...]):
+    assert command("drain", "api/a") == 0
+    assert capsys.readouterr().err == ""
+    assert command(*words) == 0
+    warning = "no other backend of api@web-1 takes traffic: without b it serves nobody"
+    assert capsys.readouterr().err == f"sidebeat: warning: {warning}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("drain", "api/c"), "the pool api@web-1 has no backend 'c', only a, b"),
+        (("ready", "web/a"), "there is no pool 'web', only api@web-1"),
+        (("maint", "api"), "'api' is not POOL/BACKEND"),
+        (("weight", "api/a", "-1"), "a weight is a number from 0 to 256, or default, not '-1'"),
+        (("weight", "api/a", "300"), "a weight is a number from 0 to 256, or default, not '300'"),
+        (("weight", "api/a", "nan"), "a weight is a number from 0 to 256, or default, not 'nan'"),
+        (("weight", "api/a", "much"), "a weight is a number from 0 to 256, or default, not 'much'"),
+        (("drain", "api/a", "--timeout", "-1"), "--timeout: -1 is no number of seconds"),
+        (("drain", "api/a", "--timeout", "nan"), "--timeout: nan is no number of seconds"),
+        (("events", "web"), "there is no pool 'web', only api@web-1"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_changes_nothing(
+    shared_redis: RedisServer, keys: PoolKeys, command: Command, capsys: Captured, words: tuple[str, ...], said: str
+):
+    assert command(*words) == 2
+    assert capsys.readouterr() == ("", f"sidebeat: {said}\n")
+    assert intents(shared_redis, keys) == {}
+
+
+def test_a_store_that_is_not_there_is_one_line(capsys: Captured):
+    for words in (["drain", "api/a"], ["events"]):
+        assert run([*words, "--redis", "redis://127.0.0.1:1"]) == 1
+        assert capsys.readouterr().err.startswith("sidebeat: store.url: redis://127.0.0.1:1 cannot be read")
+
+
+def test_status_shows_what_is_asked_for_and_not_in_force(command: Command, capsys: Captured):
+    command("drain", "api/a")
+    capsys.readouterr()
+    assert command("status") == 0
+    assert "drain is asked for, and not in force yet; 200" in capsys.readouterr().out
+
+
+def test_events_say_what_changed_why_and_by_whom(command: Command, capsys: Captured):
+    for words in (("drain", "api/a"), ("weight", "api/b", "3"), ("ready", "api/a")):
+        command(*words)
+    capsys.readouterr()
+    assert command("events", "api/a", "--json") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(event["from"], event["to"]) for event in events] == [("ready", "drain"), ("drain", "ready")]
+    assert events[0]["at_ms"] <= events[1]["at_ms"]
+    assert command("events", "-n", "2") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert "  api@web-1/b  weight default -> weight 3: the operator asked for it (by " in lines[0]
+    assert command("events", "-n", "0") == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_events_are_followed_through_a_store_that_goes_and_comes(redis_server: RedisServer, namespace: str):
+    keys = PoolKeys(namespace, "api")
+
+    async def happen(backend: str, *, evil: bool = False) -> None:
+        async with connect(redis_server.url) as store:
+            await store.sadd(pools_index(namespace), keys.pool)
+            await store.xadd(keys.events, {"backend": backend, "to": "\x1b[31m" if evil else "up", "epoch": "x"})
+
+    asyncio.run(happen("early", evil=True))
+    where = ("--redis", redis_server.url, "--namespace", namespace)
+    with Program([sys.executable, "-P", "-m", "sidecar", "events", "-f", *where]) as program:
+        program.wait_for_line("api/early  \ufffd\\[31m")
+        asyncio.run(happen("during"))
+        program.wait_for_line("api/during  up")
+        redis_server.kill()
+        program.wait_for_line("waiting for it")
+        redis_server.start()
+        asyncio.run(happen("after"))
+        program.wait_for_line("api/after  up")
+        assert program.stderr.count("\n") == 1
+        program.interrupt()
+        eventually_sync(lambda: program.status is not None)
+        assert program.stdout.count("\n") == 3
+
+
+BACKEND = BackendStatus(
+    url="u", state="healthy", reason="", since=None, admin="drain", weight=1.0, probe_ms=None, ttfb_ms=None,
+    ok_streak=0, fail_streak=0, ejected_ms=0, ramp_ms=0, inflight=3, rps=None, error_ratio=None, asked=100,
+    asked_by=None, pending=None,
+)  # fmt: skip
+WORKER = WorkerStatus(
+    host="h", instance="i", slot=0, pid=1, incarnation="x", applied_epoch=9, view_age_ms=0, draining=False, age_ms=0
+)
+POOL = PoolStatus(
+    epoch=9, age_ms=0, store_id="s", leader="m", config_hash=None, problem=None, suspect=None,
+    backends={"a": BACKEND}, workers=[WORKER],
+)  # fmt: skip
+
+
+def seen(pool: PoolStatus, since_ms: int = 100) -> tuple[bool, bool, int]:
+    errand = Errand(pool="api", backend="a", since_ms=since_ms)
+    progress = progress_of(Status(namespace="n", now_ms=0, pools={"api": pool}), errand)
+    return progress.is_published, progress.is_in_force, progress.inflight
+
+
+def test_an_intent_is_in_force_when_every_worker_routes_on_the_view_that_has_it():
+    behind = replace(WORKER, slot=1, applied_epoch=8)
+    assert seen(POOL) == (True, True, 3)
+    assert seen(POOL, since_ms=101) == (False, False, 3)
+    assert seen(replace(POOL, workers=[WORKER, behind])) == (True, False, 3)
+    assert seen(replace(POOL, workers=[])) == (True, True, 0)
+    assert seen(replace(POOL, backends={})) == (False, False, 0)
+
+
+@pytest.mark.parametrize(("wish", "ends_work"), [(Admin.DRAIN, True), (Admin.MAINT, True), (0.0, True),
+                                                 (Admin.READY, False), (1.0, False), (None, False)])  # fmt: skip
+def test_only_who_is_to_get_no_work_is_waited_for_until_it_has_none(wish: Admin | float | None, ends_work: bool):
+    order = Order(target="api/a", wish=wish, waits=True, timeout_s=1.0)
+    assert order.ends_work == ends_work
