@@ -22,7 +22,8 @@ from sidecar.contract.events import Metric as Name
 from sidecar.contract.model import Health, View
 from worker.board import Board
 from worker.follow import Follower
-from worker.view import Knowledge, Selection
+from worker.outlier import Phase
+from worker.view import Knowledge, Selection, Tier
 
 
 class Runtime(Protocol):
@@ -101,6 +102,7 @@ class BoardCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._traffic()
         yield from self._views(self._clock())
+        yield from self._ejections(self._clock())
         runtime = self._runtime
         yield GaugeMetricFamily(
             Name.STORE_UP, "Whether the store answered this worker last time.", runtime.follower.store_up
@@ -143,6 +145,17 @@ class BoardCollector(Collector):
             for state in Health:
                 states.add_metric((pool, backend, state), state is current)
         return iter((states, ages, epochs))
+
+    def _ejections(self, now: float) -> Iterator[Metric]:
+        ejected = GaugeMetricFamily(
+            Name.EJECTED, "1 while real traffic keeps a backend out on this host.", labels=("pool", "backend")
+        )
+        panic = GaugeMetricFamily(Name.PANIC, "1 while a pool has nobody left that one would choose.", labels=("pool",))
+        for key, row in self._runtime.rows.items():
+            ejected.add_metric(key, self._runtime.board.host.standing(row).phase(now) is not Phase.IN)
+        for pool in self._runtime.knowledge:
+            panic.add_metric((pool,), self._runtime.selection(pool).tier is Tier.PANIC)
+        return iter((ejected, panic))
 
 
 def create_app(runtime: Runtime, clock: Callable[[], float] = time.monotonic) -> FastAPI:

@@ -1,13 +1,15 @@
 """Keeps the newest view of every pool: reads the monitor's heartbeat each second, and the view when it has moved.
 
 Pushes are hints that only start a round early; a lost one costs a second. Whatever the store holds or does, down, hung,
-empty or full of another product's keys, is at worst no news: what is known stands, and ages.
+empty or full of another product's keys, is at worst no news: what is known stands, and ages. What is known at the start
+is the copy on disk.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
@@ -16,8 +18,9 @@ from sidecar.contract.codec import ContractError, decode_view
 from sidecar.contract.connect import connect
 from sidecar.contract.events import Event, line
 from sidecar.contract.keys import PoolKeys
+from worker.copy import Copies, Recalled
 from worker.rounds import DEADLINE_S, OpenStore, Rounds, ask, clock_ms, end_if_cancelled
-from worker.view import Beat, Freshness, Knowledge
+from worker.view import AHEAD_MS, Beat, Freshness, Knowledge
 
 VIEW_LIMIT = 1 << 21
 """Bytes read of a view; 1,024 backends take about a quarter of a megabyte. What is longer is not ours."""
@@ -27,6 +30,8 @@ QUIET_S = 5.0
 Shorter than the ``health_check_interval`` of the client, whose own question would hide the answer.
 """
 WATCH_S = 0.25
+RECALL_S = 0.5
+"""What reading the copies may take before the store is asked."""
 BEAT_FIELDS = ("seq", "epoch", "store_id", "redis_ms")
 
 _log = logging.getLogger(__name__)
@@ -42,6 +47,7 @@ class Follower:
         changed: Callable[[str], None],
         find_url: Callable[[], str],
         *,
+        copies: Copies | None = None,
         open_store: OpenStore = connect,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -53,12 +59,14 @@ class Follower:
             changed: called on the loop with a pool's name when news came: another view, or that ours still holds
                 after it was in doubt. What time alone changes is in ``Selection.holds_until``.
             find_url: where the store is; may raise ``ConfigError`` while there is none.
+            copies: what to begin with, and to keep for whoever begins next; None: nothing.
             open_store: makes a client of a URL.
             clock: monotonic seconds.
         """
         self._keys = keys
         self._knowledge = knowledge
         self._changed = changed
+        self._copies = copies
         self._clock = clock
         self._polls = Rounds("poll", find_url, open_store=open_store)
         self._pushes = Rounds("push", find_url, open_store=open_store, level=logging.DEBUG)
@@ -72,22 +80,38 @@ class Follower:
 
     async def run(self) -> None:
         """Follow for ever. A subscription that hangs does not hold up the polls, nor the other way round."""
+        if self._copies is not None:
+            await self._recall(self._copies)
         async with asyncio.TaskGroup() as tasks:
+            if self._copies is not None:
+                tasks.create_task(self._copies.keep(), name="follow-copy")
             tasks.create_task(self._polls.run(self._poll), name="follow-poll")
             tasks.create_task(self._pushes.run(self._listen), name="follow-push")
             tasks.create_task(self._watch(), name="follow-watch")
+
+    async def _recall(self, copies: Copies) -> None:
+        """Begin with what the last worker of this machine knew, unless the disk takes too long over it."""
+        recalled: Mapping[str, Recalled] = {}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RECALL_S):
+                recalled = await asyncio.to_thread(copies.recall)
+        for pool, copy in recalled.items():
+            knowledge = self._knowledge[pool]
+            if knowledge.view is None and knowledge.offer(copy.view, self._clock(), copy.age_s):
+                self._changed(pool)
 
     async def _poll(self, client: Redis) -> None:
         """Read all heartbeats at once, then the views that have moved."""
         async with asyncio.timeout(DEADLINE_S):
             reads = [("HMGET", keys.beat, *BEAT_FIELDS) for keys in self._keys.values()]
             *replies, moment = await ask(client, *reads, ("TIME",))
-            beats = {pool: _beat_or_problem(reply) for pool, reply in zip(self._keys, replies, strict=True)}
+            redis_ms = clock_ms(moment)
+            beats = {pool: _beat_or_problem(reply, redis_ms) for pool, reply in zip(self._keys, replies, strict=True)}
             behind = [pool for pool, beat in beats.items() if self._is_behind(pool, beat)]
             views = await ask(client, *(("GETRANGE", self._keys[pool].view, 0, VIEW_LIMIT - 1) for pool in behind))
         raw = dict(zip(behind, views, strict=True))
         for pool, beat in beats.items():
-            self._note_problem(pool, self._learn(pool, beat, raw.get(pool), clock_ms(moment)))
+            self._note_problem(pool, self._learn(pool, beat, raw.get(pool), redis_ms))
 
     def _is_behind(self, pool: str, beat: Beat | ContractError | None) -> bool:
         """Whether to read the view: it moved, or no heartbeat can say whether it did."""
@@ -155,7 +179,7 @@ class Follower:
             _log.warning(line(Event.VIEW_STALE, pool=pool, freshness=freshness, age_s=age_s))
 
 
-def _beat_or_problem(reply: object) -> Beat | ContractError | None:
+def _beat_or_problem(reply: object, redis_now_ms: int) -> Beat | ContractError | None:
     """The heartbeat in a reply, what is wrong with it, or None where there is none."""
     if not isinstance(reply, list):
         return ContractError(f"the beat cannot be read: {reply}")
@@ -166,6 +190,8 @@ def _beat_or_problem(reply: object) -> Beat | ContractError | None:
         return ContractError(
             f"the beat cannot be read: seq={seq[:20]!r} epoch={epoch[:20]!r} redis_ms={redis_ms[:20]!r}"
         )
+    if int(epoch) > redis_now_ms + AHEAD_MS:
+        return ContractError(f"the beat's epoch {epoch} is more than a day ahead of the store's clock")
     return Beat(seq=int(seq), epoch=int(epoch), store_id=store_id, redis_ms=int(redis_ms))
 
 

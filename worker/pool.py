@@ -1,26 +1,29 @@
 """One pool as a worker sees it: who is eligible, who is picked, and the connections to each.
 
-Joins what is known (``view``), what is decided (``pick``, ``retry``) and what is connected (``upstream``), so that an
-exchange needs to know only its pool.
+Joins what is known (``view``), what traffic says (``passive``), what is decided (``pick``, ``retry``) and what is
+connected (``upstream``), so that an exchange needs to know only its pool.
 """
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 from sidecar.contract.config import Pool as PoolConfig
 from worker.board import Board, Writer
+from worker.outlier import Standing
+from worker.passive import Passive
 from worker.pick import Draw, Policy, PowerOfChoices, RoundRobin
 from worker.retry import RetryRules
 from worker.upstream import CoarseClock, Upstream
-from worker.view import Knowledge, Selection, Tier, candidates
+from worker.view import Candidate, Knowledge, Selection, Tier, candidates
 
 
 class Pool:
     """A pool at work in one worker."""
 
     __slots__ = (
-        "_members", "_policy", "_rows", "knowledge", "name", "pick", "replay_bytes", "rules", "selection", "timeouts",
-        "upstreams", "writer",
+        "_generation", "_latest", "_look_at", "_members", "_pick", "_policy", "_rows", "_slow_start_s", "knowledge",
+        "name", "passive", "replay_bytes", "rules", "selection", "timeouts", "upstreams", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -34,6 +37,7 @@ class Pool:
         draw: Draw,
         loop: asyncio.AbstractEventLoop,
         coarse: CoarseClock,
+        suspect: Callable[[str], None],
     ) -> None:
         """Set the pool up on what its config says.
 
@@ -46,34 +50,66 @@ class Pool:
             draw: chance.
             loop: where connections live.
             coarse: monotonic seconds, as of the last tick.
+            suspect: told a backend's id when nobody was there.
         """
         self.name = name
         self.knowledge = Knowledge()
         self.timeouts = config.timeouts
         self.replay_bytes = config.retry.replay_buffer_bytes
-        self.rules = RetryRules(
-            retry_on=config.retry.retry_on,
-            num_retries=config.retry.num_retries,
-            connect_retries=config.retry.connect_retries,
-        )
+        self.rules = _rules(config)
         self.writer = writer
-        self.upstreams = {
-            rows[backend.id]: Upstream(
-                backend.address, config.tls, config.connections, config.timeouts, loop=loop, coarse=coarse
-            )
-            for backend in config.members
-        }
+        self.upstreams = _upstreams(config, rows, loop, coarse)
         self._members = config.members
         self._rows = rows
+        self._slow_start_s = config.balancing.slow_start_s
+        self.passive = Passive(
+            name,
+            {row: backend_id for backend_id, row in rows.items()},
+            config.outlier_detection,
+            config.timeouts,
+            board=board,
+            writer=writer,
+            draw=draw,
+            select=self._select,
+            suspect=suspect,
+        )
         self._policy = _policy(config, board, draw)
-        self.pick = self._policy.pick
+        self._pick = self._policy.pick
+        self._latest = board.generation
         self.selection = Selection(tier=Tier.NONE)
         self.reselect(coarse.now)
 
+    def pick(self, tried: Collection[int], now: float, safe: bool) -> Candidate | None:  # noqa: FBT001 - a hot path
+        """One candidate that was not tried, one that was where no other is left, None without any.
+
+        Args:
+            tried: rows that this request has been to.
+            now: monotonic.
+            safe: whether it can be made again elsewhere without harm, and so may go first to one on probation.
+        """
+        if (self._latest[0] != self._generation or now >= self._look_at) and (canary := self._look(tried, now, safe)):
+            return canary
+        return self._pick(tried, now)
+
+    def _look(self, tried: Collection[int], now: float, safe: bool) -> Candidate | None:  # noqa: FBT001
+        """Keep the selection up to date; a candidate if this request is to be its canary."""
+        self.refresh(now)
+        for candidate in () if tried else self.selection.probation:
+            if self.passive.claim(candidate.row, now, safe=safe):
+                return replace(candidate, is_canary=True)
+        return None
+
+    def refresh(self, now: float) -> None:
+        """Make the selection anew if anything has changed, on the board or by time alone."""
+        if self._latest[0] != self._generation or now >= self.selection.holds_until:
+            self.reselect(now)
+
     def reselect(self, now: float) -> None:
         """Work out anew who is eligible: knowledge has changed, or time alone changed what it says."""
+        self._generation = self._latest[0]  # before the board is read: what comes meanwhile is for the next time
         before = {candidate.row for candidate in self.selection.candidates}
-        self.selection = candidates(self._members, self._rows, self.knowledge, now)
+        self.selection = self._select(now, self.passive.standings(now))
+        self._look_at = 0.0 if self.selection.probation else self.selection.holds_until
         if before:
             # Else one that returns is shunned for as long as its failures take to fade: 10 to 20 s (measured).
             for candidate in self.selection.candidates:
@@ -81,14 +117,17 @@ class Pool:
                     self.writer.forget(candidate.row)
         self._policy.use(self.selection.candidates, now)
 
-    def has_untried(self, tried: Collection[int]) -> bool:
+    def _select(self, now: float, standings: Mapping[int, Standing]) -> Selection:
+        return candidates(self._members, self._rows, self.knowledge, now, standings, self._slow_start_s)
+
+    def has_untried(self, tried: Collection[int], now: float) -> bool:
         """Whether an attempt elsewhere is possible."""
+        self.refresh(now)
         return any(candidate.row not in tried for candidate in self.selection.candidates)
 
     def tick(self, now: float) -> None:
         """What time does to a pool, once a second: knowledge ages, connections have rested long enough."""
-        if now >= self.selection.holds_until:
-            self.reselect(now)
+        self.refresh(now)
         for upstream in self.upstreams.values():
             upstream.tick(now)
 
@@ -96,6 +135,21 @@ class Pool:
         """Close all connections."""
         for upstream in self.upstreams.values():
             upstream.close()
+
+
+def _rules(config: PoolConfig) -> RetryRules:
+    retry = config.retry
+    return RetryRules(retry_on=retry.retry_on, num_retries=retry.num_retries, connect_retries=retry.connect_retries)
+
+
+def _upstreams(
+    config: PoolConfig, rows: Mapping[str, int], loop: asyncio.AbstractEventLoop, coarse: CoarseClock
+) -> dict[int, Upstream]:
+    """The way to each backend, by row."""
+    settings = config.tls, config.connections, config.timeouts
+    return {
+        rows[backend.id]: Upstream(backend.address, *settings, loop=loop, coarse=coarse) for backend in config.members
+    }
 
 
 def _policy(config: PoolConfig, board: Board, draw: Draw) -> Policy:

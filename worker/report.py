@@ -1,7 +1,8 @@
 """Writes this worker's heartbeat to every pool each second: which epoch it routes on, and what it has seen.
 
-The worker's own key alone, and its name in the set of workers; both vanish by themselves when it dies. Shares nothing
-with the request path but the board, of which it only reads.
+A backend where nobody was there is told to the monitor at once, and a heartbeat with it. The worker's own key alone,
+and its name in the set of workers; both vanish by themselves when it dies. Shares nothing with the request path but
+the board, of which it only reads.
 """
 
 import asyncio
@@ -21,13 +22,16 @@ from sidecar.contract.config import ConfigError
 from sidecar.contract.connect import connect
 from sidecar.contract.events import Event, line
 from sidecar.contract.keys import DEPARTED_MS, WORKER_MS, PoolKeys, worker_member
-from sidecar.contract.model import Report
-from worker.board import Writer
-from worker.rounds import DEADLINE_S, OpenStore, Rounds, ask, clock_ms
+from sidecar.contract.model import Report, Tally
+from worker.board import HostArea, Writer
+from worker.outlier import Phase
+from worker.rounds import DEADLINE_S, EVERY_S, OpenStore, Rounds, ask, clock_ms
 from worker.view import Knowledge
 
 FORGET_MS = 60_000
 """How long a worker that went silent keeps its place in ``workers``, for whoever asks who is missing."""
+SUSPECT_S = 0.1
+"""A backend is not told to the monitor more often than that; one probe under way is enough."""
 GOODBYE_S = 0.5
 """What a clean stop may spend on signing off; else the keys expire."""
 
@@ -53,6 +57,7 @@ class Reporter:
         find_url: Callable[[], str],
         *,
         writer: Writer,
+        host: HostArea,
         rows: Mapping[tuple[str, str], int],
         open_store: OpenStore = connect,
         clock: Callable[[], float] = time.monotonic,
@@ -65,6 +70,7 @@ class Reporter:
             knowledge: of each pool.
             find_url: where the store is; may raise ``ConfigError`` while there is none.
             writer: this worker's own, whose counts are reported.
+            host: what is decided for all workers of this host.
             rows: on the board, by pool and backend id.
             open_store: makes a client of a URL.
             clock: monotonic seconds.
@@ -74,12 +80,15 @@ class Reporter:
         self._keys = keys
         self._knowledge = knowledge
         self._writer = writer
+        self._host = host
         self._rows = rows
         self._clock = clock
         self._rounds = Rounds("report", find_url, open_store=open_store, level=logging.DEBUG)
         self._find_url = find_url
         self._open_store = open_store
         self._refused: dict[str, str | None] = dict.fromkeys(keys)
+        self._suspects: dict[tuple[str, str], float] = {}
+        self._told: dict[tuple[str, str], float] = {}
 
     async def run(self) -> None:
         """Report for ever; when cancelled, remove what was written."""
@@ -88,12 +97,32 @@ class Reporter:
         finally:
             await self._sign_off()
 
+    def suspect(self, pool: str, backend: str) -> None:
+        """Have the monitor look at a backend now; returns at once, and sends nothing itself."""
+        now = self._clock()
+        if now - self._told.get((pool, backend), -SUSPECT_S) >= SUSPECT_S:
+            self._told[pool, backend] = self._suspects[pool, backend] = now
+            self._rounds.hurry()
+
+    def hurry(self) -> None:
+        """Report as soon as possible: somebody waits to hear that a view is applied."""
+        self._rounds.hurry()
+
     async def _report_all(self, client: Redis) -> None:
-        """One heartbeat to every pool; a pool that refuses it does not keep it from the others."""
+        """Suspicions first, then a heartbeat to every pool; one that refuses it does not keep it from the others."""
         async with asyncio.timeout(DEADLINE_S):
+            await self._tell_suspects(client)
             now_ms = clock_ms(await client.time())
             for pool in self._keys:
                 self._note_refusal(pool, await self._report(client, pool, now_ms))
+
+    async def _tell_suspects(self, client: Redis) -> None:
+        """Each is told once or, where the store was away for longer than a heartbeat, not at all."""
+        suspects, self._suspects = self._suspects, {}
+        since = self._clock() - EVERY_S
+        news = [(self._keys[pool].suspect, backend) for (pool, backend), at in suspects.items() if at >= since]
+        if news:
+            await ask(client, *(("PUBLISH", channel, backend) for channel, backend in news))
 
     async def _report(self, client: Redis, pool: str, now_ms: int) -> str | None:
         """Write one pool's key and set, in one transaction: the key is never seen half written. The error, if any."""
@@ -113,15 +142,25 @@ class Reporter:
         return next((str(reply) for reply in replies if isinstance(reply, Exception)), None)
 
     def _current(self, pool: str, now_ms: int) -> Report:
-        knowledge = self._knowledge[pool]
-        age_s = knowledge.age_s(self._clock())
+        knowledge, now = self._knowledge[pool], self._clock()
+        age_s = knowledge.age_s(now)
         return replace(
             self._me,
             heartbeat_ms=now_ms,
             applied_epoch=knowledge.view.epoch if knowledge.view else 0,
             view_age_ms=None if age_s is None else round(age_s * 1000),
             draining=self._writer.is_draining,
-            tallies={backend: self._writer.tally(row) for (name, backend), row in self._rows.items() if name == pool},
+            tallies={backend: self._tally(row, now) for (name, backend), row in self._rows.items() if name == pool},
+        )
+
+    def _tally(self, row: int, now: float) -> Tally:
+        """One backend's counts and times; on probation, a millisecond of its ejection is left."""
+        standing, started = self._host.standing(row), self._writer.ok_started(row)
+        left_ms = round((standing.ejected_until - now) * 1000)
+        return replace(
+            self._writer.tally(row),
+            ejected_ms=0 if standing.phase(now) is Phase.IN else max(left_ms, 1),
+            ok_age_ms=None if started is None else max(round((now - started) * 1000), 0),
         )
 
     def _note_refusal(self, pool: str, refusal: str | None) -> None:

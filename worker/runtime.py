@@ -6,11 +6,13 @@ import random
 import time
 from collections.abc import Mapping
 from email.utils import formatdate
+from functools import partial
 
 from sidecar.contract.config import Config
 from sidecar.contract.connect import store_url
 from sidecar.contract.keys import PoolKeys
 from worker.board import Board, rows_of
+from worker.copy import Copies
 from worker.follow import Follower
 from worker.lane import Client, Ongoing
 from worker.outbox import Outbox
@@ -59,13 +61,21 @@ class Runtime:
         self.pools = self._make_pools()
         self.knowledge: dict[str, Knowledge] = {name: pool.knowledge for name, pool in self.pools.items()}
         keys = {name: PoolKeys(config.store.namespace, config.key_name(name)) for name in config.pools}
-        self.follower = Follower(keys, self.knowledge, self._changed, lambda: store_url(config, environ))
+        copies = Copies(
+            keys,
+            self.knowledge,
+            namespace=config.store.namespace,
+            environ=environ,
+            is_scribe=lambda: slot == min((state.slot for state in board.states() if state.pid), default=-1),
+        )
+        self.follower = Follower(keys, self.knowledge, self._changed, lambda: store_url(config, environ), copies=copies)
         self.reporter = Reporter(
             identity(config.store.host, instance, slot),
             keys,
             self.knowledge,
             lambda: store_url(config, environ),
             writer=self.writer,
+            host=board.host,
             rows=self.rows,
         )
         self._stamp_date()
@@ -82,6 +92,7 @@ class Runtime:
                 draw=_draw,
                 loop=loop,
                 coarse=self.coarse,
+                suspect=partial(self._suspect, name),
             )
             for name, pool in self.config.pools.items()
         }
@@ -99,6 +110,7 @@ class Runtime:
 
     def selection(self, pool: str) -> Selection:
         """Who is eligible in a pool just now."""
+        self.pools[pool].refresh(self.clock())
         return self.pools[pool].selection
 
     def drain(self) -> None:
@@ -120,8 +132,12 @@ class Runtime:
         for pool in self.pools.values():
             pool.close()
 
+    def _suspect(self, pool: str, backend: str) -> None:
+        self.reporter.suspect(pool, backend)
+
     def _changed(self, pool: str) -> None:
         self.pools[pool].reselect(self.clock())
+        self.reporter.hurry()
 
     async def _tick(self) -> None:
         ticks = 0

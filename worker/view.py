@@ -7,8 +7,10 @@ Selection takes the first tier that is not empty::
 
     healthy · degraded · unknown · the same three of the backups · panic
 
-Panic is everything that no operator took out, since trying is better than refusing. The config owns membership: an id
-that only the view knows is never selected, a member that the view does not know is unknown.
+Panic is everything that no operator took out, since trying is better than refusing. What is ejected waits there too,
+and so does what was met with a hard failure a moment ago, though for the latter nobody panics: it is left alone only
+while there is anybody else. The config owns membership: an id that only the view knows is never selected, a member that
+the view does not know is unknown.
 
 Knowledge ages by the local monotonic clock. Up to ``FRESH_S`` it is fresh; up to ``STALE_S`` it is stale, and its
 verdicts stand; beyond, they are worth nothing: all backends are unknown, those last seen failing are the last resort,
@@ -19,14 +21,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import inf
+from typing import NamedTuple
 
 from sidecar.contract.codec import ContractError
 from sidecar.contract.model import Admin, Backend, Health, Verdict, View
+from worker.outlier import Phase, Standing
 
 FRESH_S = 3.0
 """Three missed heartbeats of a second each."""
 STALE_S = 30.0
 """How long verdicts outlive their monitor."""
+COPY_S = 3600.0
+"""How long those of a copy on disk do, where no store was ever seen: backends come and go within an hour."""
 AHEAD_MS = 86_400_000
 """A view from further in the future is not ours: epochs are close to the store's clock."""
 INSISTENCE = 3
@@ -67,12 +73,16 @@ class Beat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A backend that may be picked. ``ramp_until`` is when its slow start ends (monotonic); past means it is over."""
+    """A backend that may be picked. ``ramp_until`` is when its slow start ends (monotonic); past means it is over.
+
+    ``is_canary``: the request that gets it is the one that this host tries it with, and its outcome has to be told.
+    """
 
     backend: Backend
     row: int
     weight: float
     ramp_until: float = -inf
+    is_canary: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +90,12 @@ class Selection:
     """The candidates of one tier: in the order of the config, in panic those that failed longest ago first.
 
     Until ``holds_until`` (monotonic) only new knowledge can change it, so it need not be made again before.
+    ``probation`` are those beside them that a canary could bring back.
     """
 
     tier: Tier
     candidates: tuple[Candidate, ...] = ()
+    probation: tuple[Candidate, ...] = ()
     holds_until: float = inf
 
 
@@ -113,15 +125,20 @@ class Knowledge:
         """How far the view may be trusted."""
         if self._view is None:
             return Freshness.COLD
-        if now <= self._confirmed_at + FRESH_S:
+        if now <= self._confirmed_at + FRESH_S and self._view.epoch:
             return Freshness.FRESH
-        return Freshness.STALE if now <= self._confirmed_at + STALE_S else Freshness.EXPIRED
+        return Freshness.STALE if now <= self._confirmed_at + self._lasts_s else Freshness.EXPIRED
+
+    @property
+    def _lasts_s(self) -> float:
+        """How long verdicts stand unconfirmed; a view of epoch 0 was not published: it is a copy."""
+        return STALE_S if self._view is None or self._view.epoch else COPY_S
 
     def holds_until(self, now: float) -> float:
         """When time alone will next change what the view says: an ejection ends, or all of it expires (monotonic)."""
         verdicts = self._view.backends.values() if self._view else ()
         ends = (self.until(verdict.ejected_ms) for verdict in verdicts if verdict.ejected_ms)
-        return min((end for end in (*ends, self._confirmed_at + STALE_S) if end >= now), default=inf)
+        return min((end for end in (*ends, self._confirmed_at + self._lasts_s) if end >= now), default=inf)
 
     def is_behind(self, beat: Beat) -> bool:
         """Whether the heartbeat names another view than ours, so that reading it is worth while."""
@@ -193,7 +210,27 @@ _BACKUP = {
 _RANK = {tier: rank for rank, tier in enumerate(Tier)}
 
 
-def candidates(members: Sequence[Backend], rows: Mapping[str, int], knowledge: Knowledge, now: float) -> Selection:
+_SPOTLESS = Standing()
+
+
+class _Place(NamedTuple):  # a third of what a frozen dataclass costs to make, and there may be a thousand of them
+    """A member that no operator took out, and where it stands; ``tier`` is what it would be if it were in."""
+
+    tier: Tier
+    phase: Phase
+    verdict: Verdict
+    standing: Standing
+    candidate: Candidate
+
+
+def candidates(
+    members: Sequence[Backend],
+    rows: Mapping[str, int],
+    knowledge: Knowledge,
+    now: float,
+    standings: Mapping[int, Standing] | None = None,
+    slow_start_s: float = 0.0,
+) -> Selection:
     """The backends that may take a request now; empty only if the operator took out every one.
 
     Args:
@@ -201,25 +238,32 @@ def candidates(members: Sequence[Backend], rows: Mapping[str, int], knowledge: K
         rows: each member's row on the board, by id.
         knowledge: of the same pool.
         now: monotonic.
+        standings: by row, what real traffic says of them on this host; nothing against those that are not there.
+        slow_start_s: how long one grows that was readmitted.
     """
+    standings = standings or {}
     verdicts = knowledge.view.backends if knowledge.view else {}
     has_expired = knowledge.freshness(now) is Freshness.EXPIRED
-    standings: list[tuple[Tier, Verdict, Candidate]] = []
+    places: list[_Place] = []
     for backend in members:
         verdict = verdicts.get(backend.id) or Verdict(id=backend.id, url=backend.url, weight=backend.weight)
         if verdict.admin is not Admin.READY or verdict.weight == 0:
             continue
+        standing = standings.get(rows[backend.id], _SPOTLESS)
+        ramp_until = knowledge.until(verdict.ramp_ms)
+        if standing.readmitted_at:
+            ramp_until = max(ramp_until, standing.readmitted_at + slow_start_s)
+        candidate = Candidate(backend=backend, row=rows[backend.id], weight=verdict.weight, ramp_until=ramp_until)
         is_ejected = knowledge.until(verdict.ejected_ms) > now
         tier = Tier.PANIC if is_ejected else _tier(backend, verdict.state, has_expired=has_expired)
-        candidate = Candidate(
-            backend=backend,
-            row=rows[backend.id],
-            weight=verdict.weight,
-            ramp_until=knowledge.until(verdict.ramp_ms),
-        )
-        standings.append((tier, verdict, candidate))
-    tier, chosen = _first_tier(standings)
-    return Selection(tier=tier, candidates=chosen, holds_until=knowledge.holds_until(now))
+        places.append(_Place(tier, standing.phase(now), verdict, standing, candidate))
+    tier, chosen = _first_tier(places, now)
+    return Selection(
+        tier=tier,
+        candidates=chosen,
+        probation=tuple(place.candidate for place in places if _awaits_canary(place)),
+        holds_until=min([knowledge.holds_until(now), *(each.next_change(now) for each in standings.values())]),
+    )
 
 
 def _tier(backend: Backend, state: Health, *, has_expired: bool) -> Tier:
@@ -229,14 +273,24 @@ def _tier(backend: Backend, state: Health, *, has_expired: bool) -> Tier:
     return (_BACKUP if backend.backup else _PRIMARY).get(state, Tier.PANIC)
 
 
-def _first_tier(standings: Sequence[tuple[Tier, Verdict, Candidate]]) -> tuple[Tier, tuple[Candidate, ...]]:
-    best = min((tier for tier, _, _ in standings), key=_RANK.__getitem__, default=Tier.NONE)
-    chosen = [(verdict, candidate) for tier, verdict, candidate in standings if tier is best]
-    if best is Tier.PANIC:
-        chosen.sort(key=lambda pair: _failed_longest_ago(pair[0]))
-    return best, tuple(candidate for _, candidate in chosen)
+def _awaits_canary(place: _Place) -> bool:
+    """One that fails its probes, too, is not worth a request."""
+    return place.phase is Phase.PROBATION and place.tier is not Tier.PANIC
 
 
-def _failed_longest_ago(verdict: Verdict) -> tuple[bool, int]:
+def _first_tier(places: Sequence[_Place], now: float) -> tuple[Tier, tuple[Candidate, ...]]:
+    """The best tier, counting first those that no hard failure was met at, then all that are not ejected, then all."""
+    calm = [place for place in places if place.phase is Phase.IN and place.tier is not Tier.PANIC]
+    trusted = [place for place in calm if place.standing.skip_until <= now] or calm
+    if not trusted:
+        chosen = sorted(places, key=_failed_longest_ago)
+        return (Tier.PANIC if chosen else Tier.NONE), tuple(place.candidate for place in chosen)
+    best = min((place.tier for place in trusted), key=_RANK.__getitem__)
+    return best, tuple(place.candidate for place in trusted if place.tier is best)
+
+
+def _failed_longest_ago(place: _Place) -> tuple[bool, float, int]:
     """Order in panic: those that are only ejected pass their probes; of the others, the longest in their state."""
-    return verdict.state not in _PRIMARY, verdict.since_ms
+    standing, verdict = place.standing, place.verdict
+    failed_at = max(standing.ejected_until, standing.skip_until)
+    return verdict.state not in _PRIMARY, failed_at, verdict.since_ms

@@ -152,6 +152,23 @@ async def test_the_view_is_told_with_its_age(app: FastAPI, runtime: StandIn):
     assert await sample(app, "sidebeat_view_age_seconds", pool="spare") is None
 
 
+async def test_an_ejection_is_told_until_the_backend_is_back(app: FastAPI, runtime: StandIn):
+    row = runtime.rows["api", "b"]
+    assert await sample(app, "sidebeat_ejected", pool="api", backend="b") == 0
+    runtime.board.host.eject(row, NOW - 9, NOW - 1, 1)
+    assert await sample(app, "sidebeat_ejected", pool="api", backend="b") == 1  # on probation
+    assert await sample(app, "sidebeat_ejected", pool="api", backend="127.0.0.1:8081") == 0
+    runtime.board.host.readmit(row, NOW)
+    assert await sample(app, "sidebeat_ejected", pool="api", backend="b") == 0
+
+
+async def test_a_pool_in_panic_is_told(app: FastAPI, runtime: StandIn):
+    verdicts = {"127.0.0.1:8083": Verdict(id="127.0.0.1:8083", url="http://127.0.0.1:8083", state=Health.UNHEALTHY)}
+    runtime.knowledge["spare"].offer(View(epoch=7, backends=verdicts), NOW, 0)
+    assert await sample(app, "sidebeat_panic", pool="spare") == 1
+    assert await sample(app, "sidebeat_panic", pool="api") == 0
+
+
 async def test_store_and_drain_are_told(app: FastAPI, runtime: StandIn):
     runtime.worker(booted=True, draining=True)
     assert await sample(app, "sidebeat_store_up") == 1

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 
 from redis_server import RedisServer
 from sidecar.contract.codec import report_from_hash
@@ -35,12 +36,24 @@ class Reporting:
     """A reporter with a board and knowledge of its own."""
 
     def __init__(
-        self, open_store: Callable[[str], Redis], find_url: Callable[[], str] = lambda: "redis://fake"
+        self,
+        open_store: Callable[[str], Redis],
+        find_url: Callable[[], str] = lambda: "redis://fake",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.writer: Writer = Board.create(3, 1).writer(0)
+        self.board = Board.create(3, 1)
+        self.writer: Writer = self.board.writer(0)
         self.knowledge = {name: Knowledge() for name in KEYS}
         self.reporter = Reporter(
-            ME, KEYS, self.knowledge, find_url, writer=self.writer, rows=ROWS, open_store=open_store
+            ME,
+            KEYS,
+            self.knowledge,
+            find_url,
+            writer=self.writer,
+            host=self.board.host,
+            rows=ROWS,
+            open_store=open_store,
+            clock=clock,
         )
 
     @asynccontextmanager
@@ -93,6 +106,9 @@ async def test_a_report_says_what_the_worker_saw_of_each_pool(fake: Redis, repor
 
     async def is_current() -> bool:
         api, web = await reported(fake), await reported(fake, WEB)
+        assert api.tallies["a"].ok_age_ms is not None
+        assert web.tallies["a"].ok_age_ms is None
+        api = replace(api, tallies={name: replace(tally, ok_age_ms=None) for name, tally in api.tallies.items()})
         assert api.tallies == {"a": Tally(inflight=1, requests=1, responses=1, latency_s=0.25), "b": Tally()}
         assert web.tallies == {"a": Tally(inflight=1, requests=1, failures=1, retries=1)}
         return replace(api, heartbeat_ms=0, tallies={}) == ME
@@ -235,3 +251,58 @@ def test_two_lives_of_a_slot_and_two_workers_without_one_can_be_told_apart():
     assert (first.slot, first.pid, first.host, first.instance) == (3, os.getpid(), "host", "master")
     assert first.incarnation != second.incarnation
     assert identity("host", "master", None).slot == -os.getpid()
+
+
+async def test_a_report_says_how_long_a_backend_is_out_and_how_long_ago_one_answered(fake: Redis, reporting: Reporting):
+    now = time.monotonic()
+    reporting.writer.answer(0, 200, 2.0, now - 1.0)
+    reporting.board.host.eject(0, now, now + 60.0, 1)
+    reporting.board.host.eject(1, now - 9.0, now - 1.0, 1)
+
+    async def is_current() -> bool:
+        tallies = (await reported(fake)).tallies
+        assert 50_000 < tallies["a"].ejected_ms <= 60_000
+        assert 3_000 <= (tallies["a"].ok_age_ms or 0) < 10_000
+        return (tallies["b"].ejected_ms, tallies["b"].ok_age_ms) == (1, None)  # on probation
+
+    await eventually(is_current)
+
+
+async def test_a_suspect_is_told_at_once_and_not_all_the_time(
+    fake: Redis, reporting: Reporting, monkeypatch: pytest.MonkeyPatch
+):
+    await eventually(lambda: reported(fake))
+    monkeypatch.setattr(rounds, "EVERY_S", 60.0)
+    async with fake.pubsub() as ears:
+        await ears.subscribe(API.suspect, WEB.suspect)
+        await eventually(lambda: ears.get_message(timeout=0))
+        before = (await reported(fake)).heartbeat_ms
+        for _ in range(100):
+            reporting.reporter.suspect("api", "b")
+        reporting.reporter.suspect("web", "a")
+        heard = [await next_message(ears) for _ in range(2)]
+        assert heard == [(API.suspect, "b"), (WEB.suspect, "a")]
+        await eventually(lambda: is_after(fake, before))
+        assert await ears.get_message(ignore_subscribe_messages=True, timeout=0.05) is None
+
+
+async def is_after(store: Redis, heartbeat_ms: int) -> bool:
+    return (await reported(store)).heartbeat_ms > heartbeat_ms
+
+
+async def next_message(ears: PubSub) -> tuple[str, str]:
+    message = await eventually(lambda: ears.get_message(ignore_subscribe_messages=True, timeout=0.01))
+    return message["channel"], message["data"]
+
+
+async def test_a_suspicion_older_than_a_heartbeat_is_not_told():
+    """The store was away: its news is no news any more."""
+    server, now = FakeServer(), [100.0]
+    reporting = Reporting(lambda url: FakeAsyncRedis(server=server, decode_responses=True), clock=lambda: now[0])
+    reporting.reporter.suspect("api", "a")
+    now[0] += 5
+    reporting.reporter.suspect("api", "b")
+    async with FakeAsyncRedis(server=server, decode_responses=True) as store, store.pubsub() as ears:
+        await ears.subscribe(API.suspect)
+        async with reporting.running():
+            assert await next_message(ears) == (API.suspect, "b")

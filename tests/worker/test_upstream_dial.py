@@ -1,6 +1,7 @@
 """In which order addresses are tried, and which of those that race wins (RFC 8305)."""
 
 import asyncio
+import errno
 import socket
 import ssl
 
@@ -8,8 +9,9 @@ import pytest
 from typing_extensions import override
 
 from waiting import eventually
+from worker.failure import Failure
 from worker.upstream import UpstreamConnection
-from worker.upstream.dial import Place, interleaved, is_figures, race
+from worker.upstream.dial import Place, failure_of, interleaved, is_figures, race
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 STREAM = socket.SOCK_STREAM
@@ -165,3 +167,21 @@ async def test_the_most_telling_error_is_told(errors: list[BaseException], expec
     course = Course(**{str(number): error for number, error in enumerate(errors)})
     with pytest.raises(expected):
         await course.run()
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (TimeoutError(), Failure.CONNECT_TIMEOUT),
+        (ConnectionRefusedError(), Failure.REFUSED),
+        (ssl.SSLCertVerificationError(), Failure.TLS),
+        (OSError(errno.EHOSTUNREACH, "no route"), Failure.UNREACHABLE),
+        (socket.gaierror(socket.EAI_NONAME, "no such name"), Failure.UNREACHABLE),
+        (ValueError("no name"), Failure.UNREACHABLE),
+        (OSError(errno.EMFILE, "too many open files"), Failure.INTERNAL),
+        (OSError(errno.EADDRNOTAVAIL, "no port left"), Failure.INTERNAL),
+    ],
+)
+def test_no_backend_is_blamed_for_what_this_machine_has_run_out_of(error: OSError | ValueError, failure: Failure):
+    assert failure_of(error) is failure
+    assert failure.blames_backend is (failure is not Failure.INTERNAL)

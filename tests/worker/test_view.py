@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from sidecar.contract.codec import ContractError
 from sidecar.contract.model import Admin, Backend, Health, Verdict, View, parse_address
+from worker.outlier import Standing
 from worker.view import AHEAD_MS, Beat, Freshness, Knowledge, Selection, Tier, candidates
 
 IDS = "abcdef"
@@ -160,6 +161,63 @@ def test_candidates_carry_the_configured_backend_and_its_row():
         ("http://a.test:80", 7),
         ("http://b.test:80", 3),
     ]
+
+
+# What real traffic says on this host
+
+OUT = Standing(ejected_until=NOW + 5)
+SKIPPED = Standing(skip_until=NOW + 1)
+ON_PROBATION = Standing(ejected_until=NOW - 1)
+ON_TRIAL = Standing(ejected_until=NOW - 1, canary_until=NOW + 2)
+
+
+def select_here(standings: dict[int, Standing], *verdicts: Verdict, slow_start_s: float = 10.0) -> Selection:
+    """Of ``abc`` and the backup ``d``, with these standings on this host."""
+    members = [member("a"), member("b"), member("c"), member("d", backup=True)]
+    rows = {each.id: row for row, each in enumerate(members)}
+    return candidates(members, rows, told(*verdicts) if verdicts else Knowledge(), NOW, standings, slow_start_s)
+
+
+@pytest.mark.parametrize("standing", [OUT, ON_PROBATION, ON_TRIAL, SKIPPED])
+def test_what_fails_real_requests_is_not_picked_whatever_its_probes_say(standing: Standing):
+    assert names(select_here({1: standing}, verdict("a"), verdict("b"), verdict("c"))) == "ac"
+
+
+def test_backups_stand_in_for_what_fails_real_requests():
+    selection = select_here({0: OUT, 1: ON_TRIAL, 2: SKIPPED})
+    assert (selection.tier, names(selection)) == (Tier.BACKUP_UNKNOWN, "d")
+
+
+def test_a_hard_failure_alone_puts_nobody_into_panic():
+    selection = select_here({0: OUT, 1: SKIPPED, 2: SKIPPED, 3: OUT})
+    assert (selection.tier, names(selection)) == (Tier.UNKNOWN, "bc")
+
+
+def test_in_panic_the_ejected_are_tried_too_and_those_that_failed_longest_ago_come_first():
+    later = Standing(ejected_until=NOW + 7)
+    selection = select_here({0: later, 1: OUT, 3: later}, verdict("c", Health.UNHEALTHY))
+    assert (selection.tier, names(selection)) == (Tier.PANIC, "badc")
+
+
+def test_only_who_is_on_probation_and_passes_its_probes_awaits_a_canary():
+    selection = select_here(
+        {0: ON_PROBATION, 1: ON_TRIAL, 2: ON_PROBATION, 3: OUT},
+        verdict("c", Health.UNHEALTHY),
+    )
+    assert [each.backend.id for each in selection.probation] == ["a"]
+
+
+def test_who_was_readmitted_here_starts_slowly():
+    selection = select_here({0: Standing(readmitted_at=NOW - 4)})
+    assert [each.ramp_until > NOW for each in selection.candidates] == [True, False, False]
+    assert selection.candidates[0].ramp_until == NOW + 6
+
+
+@pytest.mark.parametrize(
+    ("standing", "change"), [(OUT, NOW + 5), (SKIPPED, NOW + 1), (ON_TRIAL, NOW + 2), (ON_PROBATION, float("inf"))]
+)
+def test_a_selection_holds_until_time_changes_a_standing(standing: Standing, change: float):
+    assert select_here({0: Standing(), 1: standing}).holds_until == change
 
 
 # Times that travel as remaining milliseconds

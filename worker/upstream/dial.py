@@ -6,6 +6,7 @@ wins, the others are closed. Over TLS they race to the end of the handshake.
 """
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
@@ -15,10 +16,14 @@ from typing import Any
 
 from sidecar.contract.config import UpstreamTLS
 from sidecar.contract.model import Address
+from worker.failure import Failure
 from worker.upstream.connection import UpstreamConnection
 
 STAGGER_S = 0.25
 """The Connection Attempt Delay that RFC 8305 §5 recommends."""
+
+_OUR_OWN = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""Descriptors, memory or ports that this machine has run out of."""
 
 Place = tuple[str, int]
 """An address in figures, and the port."""
@@ -145,3 +150,18 @@ def _tells(error: BaseException) -> int:
     """How much an error says of the backend: that it spoke, that its machine did, that nobody did."""
     kinds = (ssl.SSLError, ConnectionRefusedError, TimeoutError)
     return next((len(kinds) - rank for rank, kind in enumerate(kinds) if isinstance(error, kind)), 0)
+
+
+def failure_of(error: OSError | ValueError) -> Failure:
+    """What an error of ``dial`` means; a connection that we had no means to make says nothing of the backend."""
+    match error:
+        case TimeoutError():
+            return Failure.CONNECT_TIMEOUT
+        case ConnectionRefusedError():
+            return Failure.REFUSED
+        case ssl.SSLError():
+            return Failure.TLS
+        case OSError(errno=number) if number in _OUR_OWN:
+            return Failure.INTERNAL
+        case _:
+            return Failure.UNREACHABLE

@@ -5,7 +5,6 @@ for the next that comes to rest or ends. While anybody waits nobody rests, so th
 """
 
 import asyncio
-import ssl
 from functools import partial
 from sys import maxsize
 
@@ -14,7 +13,7 @@ from sidecar.contract.config.pools import Connections
 from sidecar.contract.model import Address
 from worker.failure import Failure
 from worker.upstream.connection import UpstreamConnection
-from worker.upstream.dial import Dialer
+from worker.upstream.dial import Dialer, failure_of
 from worker.upstream.idle import IdleLimit
 from worker.upstream.queue import Connecting, Queue
 
@@ -169,14 +168,8 @@ class Upstream:
         try:
             async with asyncio.timeout(self._connect_s):
                 connection = await self._dialer.dial(self._protocol)
-        except TimeoutError:
-            waiter.failed(Failure.CONNECT_TIMEOUT)
-        except ConnectionRefusedError:
-            waiter.failed(Failure.REFUSED)
-        except ssl.SSLError:
-            waiter.failed(Failure.TLS)
-        except (OSError, ValueError):  # the latter for a name that is none
-            waiter.failed(Failure.UNREACHABLE)
+        except (OSError, ValueError) as error:  # the latter for a name that is none
+            waiter.failed(failure_of(error))
         else:
             if connection.transport.is_closing():
                 waiter.failed(Failure.UNREACHABLE)  # it closed what it had accepted, and was sent nothing

@@ -73,7 +73,10 @@ class Retry(Section):
 
 
 class OutlierDetection(Section):
-    """When real traffic ejects a backend on this host."""
+    """When real traffic ejects a backend on this host: by failures in a row, or by the share of failures in a window.
+
+    Each ejection in a row lasts twice as long as the one before. ``max_ejected_ratio`` 0 ejects nobody.
+    """
 
     consecutive_failures: int = Field(default=5, ge=1)
     failure_ratio: Ratio = 0.5

@@ -2,11 +2,6 @@
 
 import os
 import signal
-import sys
-import traceback
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from functools import partial
 from math import exp
 
@@ -14,10 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from forks import forked
 from sidecar.contract.config import parse
 from sidecar.contract.model import Tally
 from waiting import eventually_sync
 from worker.board import Board, board_for, board_slots, rows_of
+
+
+def claimed(board: Board) -> int:
+    slot = board.claim()
+    assert slot is not None
+    return slot
+
 
 CONFIG = parse(
     {
@@ -37,50 +40,6 @@ def board(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bo
     if request.param == "file":
         monkeypatch.delattr(os, "memfd_create", raising=False)
     return Board.create(3, 4)
-
-
-class Child:
-    """A forked process that runs one function and ends with 0, or with 1 if that raised."""
-
-    def __init__(self, work: Callable[[], None]) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of threads that other tests left: none is used here
-            self.pid = os.fork()
-        if self.pid == 0:
-            status = 1
-            try:
-                work()
-                status = 0
-            except BaseException:  # noqa: BLE001 - nothing of the parent's may run in here
-                traceback.print_exc()
-            finally:
-                os._exit(status)
-
-    def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        with suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
-
-    def wait(self) -> int:
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
-@contextmanager
-def forked(work: Callable[[], None]) -> Iterator[Child]:
-    child = Child(work)
-    try:
-        yield child
-    finally:
-        child.kill()
-
-
-def claimed(board: Board) -> int:
-    slot = board.claim()
-    assert slot is not None
-    return slot
 
 
 def test_every_backend_of_every_pool_has_a_row_in_the_order_of_the_file():

@@ -1,0 +1,269 @@
+"""The attempts at getting one request answered: whom to ask, what to send, and what a failure means.
+
+One after the other, each at another backend while there is one, until the first response byte or the end of patience.
+What passes through an attempt that has begun to succeed is the exchange's.
+"""
+
+from typing_extensions import override
+
+from sidecar.contract.model import Backend
+from worker.failure import Failure, Stage
+from worker.headers import Peer, request_head
+from worker.http1 import RequestHead
+from worker.lane import Downstream, Ongoing, Service
+from worker.outlier import is_hard
+from worker.pool import Pool
+from worker.retry import IDEMPOTENT
+from worker.route import Destination
+from worker.upstream import UpstreamConnection
+from worker.upstream.connection import Receiver
+
+
+class Attempts(Receiver, Ongoing):
+    """A request on its way to a response. ``Exchange`` is made of it, and is what connections talk to."""
+
+    # Defaults on the class, not slots: most exchanges leave most of these as they are.
+    backend: Backend | None = None
+    connection: UpstreamConnection | None = None
+    responded = False
+    deadline = 0.0
+    _row = -1
+    _tried: tuple[int, ...] = ()
+    _began = 0.0
+    _connecting = False
+    _connect_failures = 0
+    _other_failures = 0
+    _is_canary = False
+    _met_stale = False
+    _was_bad = False
+    _pieces: list[bytes | memoryview] | None = None
+    _upload_size = 0
+    _upload_held = False
+    _awaits_continue = False
+    _is_tunnel = False
+
+    def __init__(
+        self,
+        service: Service,
+        pool: Pool,
+        destination: Destination,
+        head: RequestHead,
+        target: bytes,
+        authority: bytes | None,
+        peer: Peer,
+        downstream: Downstream,
+    ) -> None:
+        """Prepare; ``start`` begins.
+
+        Args:
+            service: the worker.
+            pool: where the request goes.
+            destination: how its head changes on the way.
+            head: as read.
+            target: in origin form, prefix taken off.
+            authority: what the target said where it came in absolute form; it replaces Host (RFC 9112 §3.2.2).
+            peer: who sent it.
+            downstream: who gets the answer.
+        """
+        self._service = service
+        self._pool = pool
+        self._destination = destination
+        self._head = head
+        self._target = target
+        self._host = authority
+        self._peer = peer
+        self._downstream = downstream
+        self._request_done = head.length == 0
+        if head.length:
+            self._pieces = []
+            self._awaits_continue = b"expect" in head.special
+        self._repeatable = head.method in IDEMPOTENT or b"idempotency-key" in head.special
+
+    def start(self) -> None:
+        """Pick a backend and send the request to it; also for each further attempt."""
+        service = self._service
+        now = service.clock()
+        candidate = self._pool.pick(self._tried, now, self._repeatable and self._pieces is None)
+        if candidate is None:
+            service.active.discard(self)
+            self._downstream.refuse(Failure.NO_BACKEND)
+            return
+        service.active.add(self)
+        self._row = row = candidate.row
+        self.backend = candidate.backend
+        self._began = now
+        if candidate.is_canary:
+            self._is_canary = True
+        self._pool.writer.begin(row)
+        connection = self._pool.upstreams[row].take()
+        if connection is None:
+            self._connect()
+        else:
+            self._send(connection)
+            if self._tried:
+                self._let_upload()
+
+    def _connect(self) -> None:
+        """Wait for a new connection, which has a deadline of its own; a body not yet read is not read before that."""
+        self._connecting = True
+        if not self._request_done:
+            self._downstream.hold_upload(hold=True)
+        self._pool.upstreams[self._row].connect(self)
+
+    def connected(self, connection: UpstreamConnection) -> None:
+        """See ``Connecting``."""
+        self._connecting = False
+        self._send(connection)
+        self._let_upload()
+
+    def _let_upload(self) -> None:
+        """Let the client go on where an attempt that is over made it wait, unless this one has to do so, too."""
+        if not self._upload_held:
+            self._downstream.hold_upload(hold=False)
+
+    def _send(self, connection: UpstreamConnection) -> None:
+        self.connection = connection
+        head = self._head
+        is_plain = self._destination.host_header == "preserve" and self._host is None and head.host
+        host = None if is_plain else self._host_field()
+        data = request_head(head, self._target, self._peer, self._service.via, host)
+        if self._pieces:
+            data = b"".join((data, *self._pieces))
+        self.deadline = self._began + self._pool.timeouts.response_headers_s
+        connection.send(self, data, self._service.outbox, to_head=head.method == b"HEAD", complete=self._request_done)
+        if self._pieces is not None:
+            self._forget_pieces()
+
+    def _host_field(self) -> bytes | None:
+        """What Host is to say, None where the client's stands."""
+        wish = self._destination.host_header
+        if wish == "preserve":
+            return self._host if self._host is not None or self._head.host else self._authority()
+        return self._authority() if wish == "upstream" else wish.encode()
+
+    def _authority(self) -> bytes:
+        assert self.backend is not None  # noqa: S101 - a request is sent to a backend
+        return self.backend.address.authority.encode()
+
+    def _forget_pieces(self) -> None:
+        """Keep the body only while it may be sent again."""
+        if not self._repeatable or self._upload_size > self._pool.replay_bytes:
+            self._pieces = None
+            self._repeatable = False
+
+    @override
+    def failed(self, failure: Failure) -> None:
+        """See ``Receiver`` and ``Connecting``."""
+        self._connecting = False
+        connection, self.connection = self.connection, None
+        if self.responded:
+            if failure.blames_backend and not self._is_tunnel:  # how a tunnel ends is for its two ends to judge
+                self._fail_late(failure, self._service.clock())
+            self._give_up(failure)
+        elif not failure.blames_backend:
+            self._give_up(failure)
+        elif failure is Failure.RESET and connection and connection.reused and connection.silent:
+            self._met_closed(self._service.clock())
+        else:
+            now = self._service.clock()
+            is_fresh = self._request_done and not (connection and connection.reused)
+            self._blame(failure, failure.text, now, is_hard=is_hard(failure, fresh=is_fresh))
+            if not self._retries(failure, now):
+                self._give_up(failure)
+
+    def _fail_late(self, failure: Failure, now: float) -> None:
+        """The response broke off after it had been passed on, and counted for what its status said."""
+        self._pool.writer.fail(self._row, 0.0, now)
+        if not self._was_bad:
+            self._pool.passive.blame(self._row, failure, now, failure.text, answered=True)
+
+    def _met_closed(self, now: float) -> None:
+        """The backend closed an idle connection while our request was on its way: no fault of either (not counted).
+
+        Once it is another's turn, for if it was the backend that died, its other connections went at the same time, and
+        all who waited on them would call there; then, or where there is no other, it is a fresh connection.
+        """
+        if not self._can_repeat():
+            if not self._retries(Failure.RESET, now):
+                self._give_up(Failure.RESET)
+            return
+        row = self._row
+        before, avoiding = self._tried, (*self._tried, row)
+        self._upload_held = False
+        self._pool.upstreams[row].close_idle(now)
+        if self._met_stale or self._is_canary or not self._pool.has_untried(avoiding, now):
+            self._connect()
+            return
+        self._met_stale = True
+        self._pool.writer.end(row)
+        self._row = -1
+        self._tried = avoiding
+        self.start()
+        self._tried = before  # it has not failed, and may yet be the one that answers
+
+    def _blame(self, failure: Failure, words: str, now: float, *, is_hard: bool = False, pause_s: float = 0.0) -> None:
+        """Hold a failure before the response against the backend."""
+        passive = self._pool.passive
+        if self._is_canary:
+            self._is_canary = False
+            passive.canary_failed(self._row, now, words, pause_s)
+        passive.blame(self._row, failure, now, words, is_hard=is_hard, pause_s=pause_s)
+
+    def _canary_succeeded(self, status: int, now: float) -> None:
+        self._is_canary = False
+        self._pool.passive.canary_succeeded(self._row, now, f"status {status}")
+
+    def _give_up(self, failure: Failure) -> None:
+        """End the exchange; the client reads an error of ours, or sees that the rest does not come."""
+        self._finish()
+        if self.responded:
+            self._downstream.cut(failure)
+        else:
+            self._downstream.refuse(failure)
+
+    def _can_repeat(self) -> bool:
+        """Whether what was sent may be sent again, and is still at hand."""
+        return self._repeatable and (self._head.length == 0 or self._pieces is not None)
+
+    def _retries(self, failure: Failure, now: float) -> bool:
+        """Make another attempt if the rules allow one, and say whether they did."""
+        if failure.stage is Stage.CONNECT:
+            self._connect_failures += 1
+        else:
+            self._other_failures += 1
+        row = self._row
+        tried = (*self._tried, row)
+        allowed = self._pool.has_untried(tried, now) and self._pool.rules.allows(
+            failure,
+            repeatable=self._can_repeat(),
+            connect_failures=self._connect_failures,
+            other_failures=self._other_failures,
+        )
+        if failure is Failure.GATEWAY_ERROR and not allowed:
+            return False
+        self._pool.writer.fail(row, now - self._began, now)
+        if not allowed:
+            return False
+        self._drop_connection()
+        self._pool.writer.end(row)
+        self._pool.writer.retry(row)
+        self._row = -1
+        self._upload_held = self._was_bad = False
+        self._tried = tried
+        self.start()
+        return True
+
+    def _drop_connection(self) -> None:
+        if self.connection is not None:
+            self.connection.abort()
+            self.connection = None
+
+    def _finish(self) -> None:
+        """The attempt is over, and with it the exchange."""
+        if self._row >= 0:
+            if self._is_canary:
+                self._is_canary = False
+                self._pool.passive.canary_left(self._row)
+            self._pool.writer.end(self._row)
+            self._row = -1
+        self._service.active.discard(self)

@@ -1,0 +1,167 @@
+"""One worker's pen: it writes to the cells of its own slot, and to no others."""
+
+import os
+from math import exp
+from typing import Final
+
+from sidecar.contract.model import Tally
+from worker.board import layout
+from worker.board.cells import Cells
+from worker.board.layout import Layout
+
+FAILURE_S: Final = 1.0
+"""What a failure costs at least in the decayed sums: a backend that fails fast must not look fast (design §7)."""
+
+_RESPONSES, _OK, _LATENCY = layout.RESPONSES, layout.OK_STARTED, layout.LATENCY
+_BEFORE_STATUS = layout.STATUS - 1
+_SUM, _WEIGHT, _STAMP = layout.SUM, layout.WEIGHT, layout.STAMP
+
+
+class Writer:
+    """What one worker notes. On the request path; but for ``tally``, all of it is well below a microsecond.
+
+    ``latency_s`` and ``elapsed_s`` are seconds; ``now`` is monotonic, the same clock in all workers.
+    """
+
+    __slots__ = (
+        "_base", "_counters", "_decay_s", "_inflight", "_owner", "_reals", "_words", "cells", "identity",
+    )  # fmt: skip
+
+    def __init__(self, cells: Cells, slot: int, decay_s: tuple[float, ...]) -> None:
+        """Take over a slot.
+
+        Args:
+            cells: the board that the slot is on.
+            slot: ours alone from now on.
+            decay_s: time constant of the latency sums, of each row.
+        """
+        where = Layout(cells.rows, cells.slots)
+        self.cells = cells
+        self._words = words = cells.memory.words
+        self._reals = cells.memory.reals
+        self._owner = where.owner(slot)
+        self._inflight = [where.in_flight(row, slot) for row in range(cells.rows)]
+        self._counters = [where.counter(row, slot) for row in range(cells.rows)]
+        self._decay_s = decay_s
+        self._base = [self._counted(row) for row in range(cells.rows)]
+        self.identity = os.getpid() << 16 | slot
+        words[self._owner + layout.PID] = os.getpid()
+        for cell in self._counters:
+            self._reals[cell + _OK] = 0.0
+
+    def begin(self, row: int) -> None:
+        """An attempt is on its way to the backend."""
+        words = self._words
+        words[self._inflight[row]] += 1
+        words[self._counters[row]] += 1  # + REQUESTS, which is 0
+
+    def end(self, row: int) -> None:
+        """The attempt is over: answered to its last byte, failed or given up. Exactly once for each ``begin``."""
+        self._words[self._inflight[row]] -= 1
+
+    def answer(self, row: int, code: int, latency_s: float, now: float) -> None:
+        """Response headers came ``latency_s`` after the attempt began, and the backend is not to blame for them."""
+        cell = self._counters[row]
+        words = self._words
+        reals = self._reals
+        words[cell + _RESPONSES] += 1
+        words[cell + _BEFORE_STATUS + (code // 100 if 100 <= code < 600 else 5)] += 1
+        reals[cell + _LATENCY] += latency_s
+        reals[cell + _OK] = now - latency_s
+        self._sample(row, cell, latency_s, now)
+
+    def error(self, row: int, code: int, latency_s: float, now: float) -> None:
+        """The same, where the answer is one of ``outlier.BAD_ANSWERS``: counted as a response, and never as good."""
+        cell = self._counters[row]
+        started = self._reals[cell + _OK]
+        self._words[cell + layout.BAD_ANSWERS] += 1  # first: for no moment is it a good one
+        self.answer(row, code, latency_s, now)
+        self._reals[cell + _OK] = started
+
+    def fail(self, row: int, elapsed_s: float, now: float) -> None:
+        """The attempt failed after ``elapsed_s``, and the backend is to blame."""
+        cell = self._counters[row]
+        self._words[cell + layout.FAILURES] += 1
+        self._sample(row, cell, max(elapsed_s, FAILURE_S), now)
+
+    def blame(self, row: int, *, answered: bool) -> None:
+        """Count a failure as evidence. ``answered``: after it had been counted as a good response, which it was not."""
+        cell = self._counters[row]
+        words = self._words
+        words[cell + layout.BAD] += 1
+        words[cell + layout.BAD_ANSWERS] += answered
+        good = self.cells.good(row)
+        if words[cell + layout.STREAK_SEEN] != good:
+            words[cell + layout.STREAK] = 0
+            words[cell + layout.STREAK_SEEN] = good
+        words[cell + layout.STREAK] += 1
+
+    def skip(self, row: int, until: float) -> None:
+        """A hard failure: nobody of this host is to go there before that time, if anybody else is left."""
+        self._reals[self._counters[row] + layout.SKIP_UNTIL] = until
+
+    def forget(self, row: int) -> None:
+        """Drop what this worker knows of a backend's latency: it came back, and its failures are of another life."""
+        cell = self._counters[row]
+        self._reals[cell + _SUM] = 0.0
+        self._reals[cell + _WEIGHT] = 0.0
+
+    def retry(self, row: int) -> None:
+        """An attempt at this backend is followed by another one."""
+        self._words[self._counters[row] + layout.RETRIES] += 1
+
+    def status(self, row: int, code: int) -> None:
+        """Count a response by its class; a code outside 100 to 599 counts as 5xx (RFC 9110 §15)."""
+        kind = code // 100 if 100 <= code < 600 else 5
+        self._words[self._counters[row] + _BEFORE_STATUS + kind] += 1
+
+    def mark(self, *, booted: bool | None = None, draining: bool | None = None) -> None:
+        """Tell the siblings how far this worker is; None leaves a mark as it is."""
+        if booted is not None:
+            self._words[self._owner + layout.BOOTED] = booted
+        if draining is not None:
+            self._words[self._owner + layout.DRAINING] = draining
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether this worker was marked as taking no more work."""
+        return bool(self._words[self._owner + layout.DRAINING])
+
+    def beat(self, now: float) -> None:
+        """Say that this worker's loop turns."""
+        self._reals[self._owner + layout.HEARTBEAT] = now
+
+    def tally(self, row: int) -> Tally:
+        """What this worker has seen of a backend since it started; without times, which need a clock."""
+        counted, before = self._counted(row), self._base[row]
+        return Tally(
+            inflight=self._words[self._inflight[row]],
+            requests=counted.requests - before.requests,
+            responses=counted.responses - before.responses,
+            failures=counted.failures - before.failures,
+            retries=counted.retries - before.retries,
+            latency_s=max(counted.latency_s - before.latency_s, 0.0),
+        )
+
+    def ok_started(self, row: int) -> float | None:
+        """When the attempt began that this worker saw answered well last (monotonic); None: it saw none."""
+        return self._reals[self._counters[row] + _OK] or None
+
+    def _counted(self, row: int) -> Tally:
+        """All that workers of this slot, this one included, ever counted."""
+        words, cell = self._words, self._counters[row]
+        return Tally(
+            requests=words[cell + layout.REQUESTS],
+            responses=words[cell + layout.RESPONSES],
+            failures=words[cell + layout.FAILURES],
+            retries=words[cell + layout.RETRIES],
+            latency_s=self._reals[cell + _LATENCY],
+        )
+
+    def _sample(self, row: int, cell: int, seconds: float, now: float) -> None:
+        reals = self._reals
+        elapsed = now - reals[cell + _STAMP]
+        faded = exp(-elapsed / self._decay_s[row]) if elapsed > 0.0 else 1.0
+        reals[cell + _SUM] = reals[cell + _SUM] * faded + seconds
+        reals[cell + _WEIGHT] = reals[cell + _WEIGHT] * faded + 1.0
+        reals[cell + _STAMP] = now
