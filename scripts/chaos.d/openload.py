@@ -85,9 +85,18 @@ class Load:
             error = type(failure).__name__
         self.seen.append(Seen(due=due, took_s=time.monotonic() - due, backend=backend, error=error))
 
+    def _at_rest(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """A connection that was used before and is still open: the proxy ends those that rest for 75 s."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return None
+
     async def _exchange(self) -> tuple[str, str]:
         """Which backend answered, and what was wrong with it, if anything."""
-        reader, writer = self._idle.pop() if self._idle else await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._at_rest() or await asyncio.open_connection("127.0.0.1", self._port)
         try:
             writer.write(REQUEST)
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

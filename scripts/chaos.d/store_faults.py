@@ -5,6 +5,7 @@ import os
 import signal
 import statistics
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
@@ -65,7 +66,8 @@ def store_fault(rounds: int) -> Callable[[], Awaitable[Sequence[Finding]]]:
 
 
 async def _measure(system: System, load: Load, name: str, fault: Fault, rounds: int) -> list[Finding]:
-    quiet, sick, back, kept, errors = [], [], [], True, 0
+    quiet, sick, back, kept = [], [], [], True
+    errors: Counter[str] = Counter()
     for _ in range(rounds):
         began = time.monotonic()
         await asyncio.sleep(QUIET_S)
@@ -78,14 +80,18 @@ async def _measure(system: System, load: Load, name: str, fault: Fault, rounds: 
         kept = kept and await _is_kept(system, load)
         quiet.append(load.p99_ms(began, broken))
         sick.append(load.p99_ms(broken, time.monotonic() - 1.0))
-        errors += load.errors(began).total()
+        errors.update(load.errors(began))
     before, during = statistics.median(quiet), statistics.median(sick)
     return [
-        at_most(f"{name}: client errors", errors, 0),
+        at_most(f"{name}: client errors{_words(errors)}", errors.total(), 0),
         at_most(f"{name}: p99 (quiet {before:.1f} ms)", during, max(1.25 * before, before + 3.0), "ms"),
         at_most(f"{name}: the view advances again after", statistics.median(back), 3, "s"),
         holds(f"{name}: the operator's drain is kept", met=kept),
     ]
+
+
+def _words(errors: Counter[str]) -> str:
+    return " (" + ", ".join(f"{count} x {error}" for error, count in errors.items()) + ")" if errors else ""
 
 
 async def _advances(system: System) -> bool:

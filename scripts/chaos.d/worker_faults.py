@@ -120,7 +120,8 @@ async def newer_monitor() -> Sequence[Finding]:
     async with System() as system:
         system.run("newer", "monitor", "-c", str(system.config), code=NEWER_MONITOR)
         await system.wait_for_log("newer", "started")
-        os.kill(system.pid_of("monitor"), signal.SIGKILL)
+        older = system.pid_of("monitor")
+        os.kill(older, signal.SIGSTOP)
         await system.wait_for_log("newer", "lease-won")
         async with Load(system.port) as load:
             await asyncio.sleep(2.0)
@@ -130,6 +131,7 @@ async def newer_monitor() -> Sequence[Finding]:
             after = time.monotonic()
             await asyncio.sleep(2.0)
             view = str(await system.redis.get(system.keys.view))
+            os.kill(older, signal.SIGCONT)
             return [
                 holds("the view has what the workers do not know", met="of_tomorrow" in view),
                 at_most("client errors", load.errors().total(), 0),
