@@ -5,16 +5,7 @@
 -- Returns what it was, what it is now, when that was asked for (the same twice: nothing was changed)
 local backend, what, value, by, length, channel, heaviest = unpack(ARGV)
 
-local function number(value, most)
-  return type(value) == 'number' and value >= 0 and value <= most and value
-end
-
--- What stands there, as far as it is what we write; anything else is written over.
-local known, old = pcall(cjson.decode, text('HGET', KEYS[1], backend))
-if not known or type(old) ~= 'table' then old = {} end
-local admin = (old.admin == 'ready' or old.admin == 'drain' or old.admin == 'maint') and old.admin
-local weight, since = number(old.weight, tonumber(heaviest)), number(old.since_ms, now + DAY_MS)
-local is_sound = admin and since and (weight or old.weight == nil)
+local admin, weight, since, is_sound = intent_in(KEYS[1], backend, heaviest)
 local was = {admin = admin or 'ready', weight = weight and string.format('%.6g', weight) or ''}
 local function told(words)
   if what == 'admin' then return words.admin end
@@ -25,6 +16,7 @@ local is = {admin = was.admin, weight = was.weight}
 is[what] = value
 local from, to = told(was), told(is)
 -- An absent "ready" is written too: when the store is restored from a copy, it must win over what the copy remembers.
+-- What is not what we write is written over.
 if from ~= to or not is_sound then
   since = now
   local weighs = is.weight == '' and '' or ',"weight":' .. is.weight

@@ -16,9 +16,9 @@ from sidecar.contract.keys import EVENTS_LENGTH, PoolKeys
 from sidecar.contract.model import MAX_WEIGHT, Admin, Intent
 
 _SCRIPTS = resources.files("sidecar")
-_FENCE = _SCRIPTS.joinpath("fence.lua").read_text()
-_ASK = _FENCE + _SCRIPTS.joinpath("admin.lua").read_text()
-_RESTORE = _FENCE + _SCRIPTS.joinpath("restore.lua").read_text()
+_COMMON = _SCRIPTS.joinpath("fence.lua").read_text() + _SCRIPTS.joinpath("intent.lua").read_text()
+_ASK = _COMMON + _SCRIPTS.joinpath("admin.lua").read_text()
+_RESTORE = _COMMON + _SCRIPTS.joinpath("restore.lua").read_text()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ async def restore(redis: Redis, keys: PoolKeys, intents: Mapping[str, Intent], *
     """
     lost = [part for name, intent in intents.items() for part in (name, intent_text(intent), in_words(intent))]
     names = (keys.admin, keys.view, keys.events)
-    restored: list[str] = await redis.eval(_RESTORE, 3, *names, by, EVENTS_LENGTH, keys.intents, *lost)
+    restored: list[str] = await redis.eval(_RESTORE, 3, *names, by, EVENTS_LENGTH, keys.intents, MAX_WEIGHT, *lost)
     return restored
 
 

@@ -1,4 +1,4 @@
--- Common to lease.lua and publish.lua, which are run with this in front. 13-digit numbers need a format of their own.
+-- Common to our scripts, which are run with this in front. 13-digit numbers need a format of their own.
 local unpack = unpack or table.unpack
 local DAY_MS, MINUTE_MS = 86400000, 60000
 

@@ -41,18 +41,16 @@ class ClientConnection(asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
         self._body: BodyReader | None = None
-        self._chunked_out = self._ends_with_connection = self._close_after = False
-        self._held = self._is_full = False
+        self._chunked_out = self._ends_with_connection = self._close_after = self._held = self._is_full = False
         self.deadline = NEVER
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client is here; it has ``header_timeout_s`` to say what it wants."""
         self._transport = transport  # type: ignore[assignment]  # both loops give a Transport for a stream
-        service = self._service
-        self._peer = peer_of(transport.get_extra_info, service.listen.trusted_proxies)
-        self.deadline = service.clock() + service.listen.header_timeout_s
-        service.clients.add(self)
+        self._peer = peer_of(transport.get_extra_info, self._service.listen.trusted_proxies)
+        self.deadline = self._service.clock() + self._service.listen.header_timeout_s
+        self._service.clients.add(self)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
@@ -90,6 +88,12 @@ class ClientConnection(asyncio.Protocol):
         return not self._transport.is_closing()
 
     def _read_head(self, data: bytes) -> None:
+        if self._response:
+            self.flush()  # or what comes of this request might overtake it, or pile up behind it
+        if self._is_full:
+            self._buffer = data
+            self.hold_upload(hold=True)
+            return
         listen = self._service.listen
         head = None
         try:
@@ -219,9 +223,7 @@ class ClientConnection(asyncio.Protocol):
     def refuse(self, failure: Failure) -> None:
         """See ``Downstream``; also for what never became an exchange."""
         self._exchange = None
-        if self._body is not None:
-            self._close_after = True
-        self.flush()  # the answer before this one
+        self._close_after |= self._body is not None
         self._transport.write(error_answer(failure, self._head, self._service.date, close=self._close_after))
         self._over()
 
@@ -247,9 +249,7 @@ class ClientConnection(asyncio.Protocol):
             return
         if not self._close_after:
             self.deadline = self._service.coarse.now + self._service.listen.keepalive_s
-            if self._is_full:
-                self.hold_upload(hold=True)  # the next answer would pile up here
-            elif self._held or self._buffer:
+            if (self._held or self._buffer) and not self._is_full:
                 self._go_on()
         elif self._body is not None or self._buffer or self._held:
             self._service.clients.discard(self)

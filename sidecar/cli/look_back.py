@@ -16,6 +16,9 @@ LOOK_S = 0.2
 AGAIN_S = 1.0
 """How often a store that is gone is."""
 
+START = "0-0"
+"""Before the first entry of a stream."""
+
 Show = Callable[[Sequence[Happening]], None]
 
 
@@ -40,14 +43,20 @@ async def look_back(place: Place, target: str | None, *, count: int, show: Show)
 async def follow(
     place: Place, stood: Mapping[PoolKeys, str], target: str | None, *, show: Show, warn: Callable[[str], None]
 ) -> None:
-    """Show what comes, until cancelled; that the store is gone is said once, and it is waited for."""
+    """Show what comes, until cancelled; that the store is gone is said once, and it is waited for.
+
+    Without a target that includes pools which are not there yet.
+    """
     seen, is_gone = dict(stood), False
     async with connect(place.url) as store:
         while True:
             try:
                 found = []
-                for keys in stood:
-                    fresh, seen[keys] = await since(store, keys, backend=backend_of(target), after=seen[keys])
+                names = await pool_names(store, place.namespace) if target is None else []
+                for keys in dict.fromkeys([*seen, *(PoolKeys(place.namespace, name) for name in names)]):
+                    fresh, seen[keys] = await since(
+                        store, keys, backend=backend_of(target), after=seen.get(keys, START)
+                    )
                     found += fresh
             except (RedisError, OSError) as error:
                 if not is_gone:

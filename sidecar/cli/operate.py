@@ -112,7 +112,7 @@ def _weight(text: str) -> float | None:
         value = math.nan
     if not 0 <= value <= MAX_WEIGHT:
         raise TroubleError(WRONG_USE, f"a weight is a number from 0 to {MAX_WEIGHT}, or default, not {text!r}")
-    return value
+    return abs(value)  # there is a -0
 
 
 def _warn(text: str) -> None:

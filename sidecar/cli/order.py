@@ -2,9 +2,10 @@
 
 import asyncio
 import getpass
+import math
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from sidecar.admin import Asked, ask
@@ -49,12 +50,14 @@ async def carry_out(place: Place, order: Order, *, say: Say, warn: Say) -> int:
     status = await read_status(place.url, place.namespace, place.pools)
     known = {name: {*pool.backends, *place.members.get(name, ())} for name, pool in status.pools.items()}
     pool, backend = resolve(order.target, known)
-    if order.ends_work and not _has_others(status.pools[pool], backend):
+    if order.ends_work and not _has_others(status.pools[pool], known[pool] - {backend}):
         warn(f"no other backend of {pool} takes traffic: without {backend} it serves nobody")
     async with store_at(place.url) as store:
         asked = await ask(store, PoolKeys(place.namespace, pool), backend, order.wish, by=_who())
     say(_headline(f"{pool}/{backend}", asked))
-    return await _follow(place, order, Errand(pool=pool, backend=backend, since_ms=asked.since_ms), say)
+    return await _follow(
+        place, order, Errand(pool=pool, backend=backend, wish=order.wish, since_ms=asked.since_ms), say
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +66,20 @@ class Errand:
 
     pool: str
     backend: str
+    wish: Admin | float | None
     since_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far it has come: whether it ``is_published``, which workers act on it, which do not, what is in flight."""
+    """How far it has come: whether it ``is_published``, which workers act on it, which do not, what is in flight.
+
+    ``is_overruled``: something else was asked for since, and published.
+    """
 
     is_led: bool
     is_published: bool
+    is_overruled: bool = False
     applied: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     inflight: int = 0
@@ -79,7 +87,7 @@ class Progress:
     @property
     def is_in_force(self) -> bool:
         """Whether every worker acts on it."""
-        return self.is_published and not self.missing
+        return self.is_published and not self.is_overruled and not self.missing
 
 
 def progress_of(status: Status, errand: Errand) -> Progress:
@@ -92,10 +100,18 @@ def progress_of(status: Status, errand: Errand) -> Progress:
     return Progress(
         is_led=pool.leader is not None,
         is_published=is_published,
+        is_overruled=backend is not None and is_published and not _is_as_wished(backend, errand.wish),
         applied=applied,
         missing=tuple(name for name in workers if name not in applied),
         inflight=(backend.inflight or 0) if backend and workers else 0,
     )
+
+
+def _is_as_wished(backend: BackendStatus, wish: Admin | float | None) -> bool:
+    """Whether it still is; nobody can tell of the configured weight."""
+    if isinstance(wish, Admin):
+        return backend.admin == wish
+    return wish is None or math.isclose(backend.weight, wish, rel_tol=1e-5)
 
 
 async def _follow(place: Place, order: Order, errand: Errand, say: Say) -> int:
@@ -103,7 +119,12 @@ async def _follow(place: Place, order: Order, errand: Errand, say: Say) -> int:
     ends = time.monotonic() + order.timeout_s
     while True:
         progress = progress_of(await read_status(place.url, place.namespace, place.pools), errand)
-        if _is_done(progress, order) or time.monotonic() >= ends or not (progress.is_led or order.waits):
+        if (
+            _is_done(progress, order)
+            or progress.is_overruled
+            or time.monotonic() >= ends
+            or not (progress.is_led or order.waits)
+        ):
             break
         await asyncio.sleep(LOOK_S)
     say(_in_words(progress, order))
@@ -119,6 +140,8 @@ def _in_words(progress: Progress, order: Order) -> str:
         if progress.is_led:
             return "recorded; the monitor has not published it yet"
         return "recorded; no monitor is alive, and it comes into force when one is"
+    if progress.is_overruled:
+        return "overruled: something else was asked for meanwhile"
     count = len(progress.applied) + len(progress.missing)
     if not count:
         return "in force; no worker reports"
@@ -134,8 +157,9 @@ def _headline(target: str, asked: Asked) -> str:
     return f"{target}: {asked.after} (was {asked.before})"
 
 
-def _has_others(pool: PoolStatus, backend: str) -> bool:
-    return any(_takes_traffic(each) for name, each in pool.backends.items() if name != backend)
+def _has_others(pool: PoolStatus, others: Collection[str]) -> bool:
+    """Whether one of these takes traffic, as does one that nothing was published of."""
+    return any(name not in pool.backends or _takes_traffic(pool.backends[name]) for name in others)
 
 
 def _takes_traffic(backend: BackendStatus) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sidecar.contract.config import Config, Pool, Route, pending
+from sidecar.contract.config import Config, HealthCheck, Pool, Route, pending
 from sidecar.contract.connect import without_password
 
 
@@ -24,7 +24,17 @@ def summary(config: Config) -> Iterator[str]:
 def _pool(pool: Pool) -> str:
     check = pool.health_check
     members = ", ".join(f"{backend.id} (backup)" if backend.backup else backend.id for backend in pool.members)
-    return f"{members}; {check.method} {check.path} each {check.interval_s:g} s, {pool.balancing.policy}"
+    return f"{members}; {_question(check)} each {check.interval_s:g} s, {pool.balancing.policy}"
+
+
+def _question(check: HealthCheck) -> str:
+    match check.type:
+        case "http":
+            return f"{check.method} {check.path}"
+        case "websocket" | "sse":
+            return f"{check.type} {check.path}"
+        case "tcp" | "tls":
+            return check.type
 
 
 def _route(route: Route) -> str:

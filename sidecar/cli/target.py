@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from sidecar.cli.trouble import WRONG_USE, TroubleError
+from sidecar.cli.trouble import FAILED, WRONG_USE, TroubleError
 
 
 def resolve(text: str, known: Mapping[str, Collection[str]]) -> tuple[str, str]:
@@ -12,12 +12,16 @@ def resolve(text: str, known: Mapping[str, Collection[str]]) -> tuple[str, str]:
         known: the ids of each pool's backends by the pool's name in keys.
 
     Raises:
-        TroubleError: it is not POOL/BACKEND, or there is no such pool or backend.
+        TroubleError: it is not POOL/BACKEND, there is no such pool or backend, or nobody knows of any yet.
     """
     written, slash, backend = text.partition("/")
     if not (written and slash and backend):
         raise TroubleError(WRONG_USE, f"{text!r} is not POOL/BACKEND")
     pool = resolve_pool(written, known)
+    if not known[pool]:
+        raise TroubleError(
+            FAILED, f"nothing is known of the backends of {pool}: its view cannot be read, or there is none"
+        )
     if backend not in known[pool]:
         raise TroubleError(WRONG_USE, f"the pool {pool} has no backend {backend!r}, only {_list(known[pool])}")
     return pool, backend
@@ -27,17 +31,19 @@ def resolve_pool(written: str, known: Collection[str]) -> str:
     """The pool's name in keys; ``api`` means ``api@HOST`` where only one host has such a pool.
 
     Raises:
-        TroubleError: there is no such pool, or there are several.
+        TroubleError: there is no such pool, there are several, or nobody knows of any yet.
     """
     if written in known:
         return written
     found = [name for name in known if name.partition("@")[0] == written]
     if len(found) > 1:
         raise TroubleError(WRONG_USE, f"there are several pools {written!r}: {_list(found)}; say which")
+    if not known:
+        raise TroubleError(FAILED, "no pool is known: no monitor has published one yet")
     if not found:
         raise TroubleError(WRONG_USE, f"there is no pool {written!r}, only {_list(known)}")
     return found[0]
 
 
 def _list(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names)) or "nothing at all"
+    return ", ".join(sorted(names))

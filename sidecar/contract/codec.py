@@ -13,6 +13,8 @@ from sidecar.contract.model import Admin, Health, Intent, Reading, Report, Tally
 SCHEMA = 1
 """Major version of the view; a reader refuses a greater one."""
 
+_SHOWN_CHARS = 40
+
 
 class ContractError(ValueError):
     """What stands in the store is not what we write; the message says what and where."""
@@ -83,7 +85,7 @@ def _verdict_fields(verdict: Verdict) -> dict[str, object]:
 def _verdict(name: str, fields: dict[str, Any]) -> Verdict:
     weight = fields.get("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < 1e6:
-        raise ContractError(f"weight of {name!r} is {weight!r}")
+        raise ContractError(f"weight of {name!r} is {weight!r:.{_SHOWN_CHARS}}")
     return Verdict(
         id=name,
         url=str(fields["url"]),
@@ -100,8 +102,12 @@ def _verdict(name: str, fields: dict[str, Any]) -> Verdict:
 def _integer(fields: Mapping[str, Any], name: str, default: int | None = None) -> int:
     value = fields.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 53:
-        raise ContractError(f"{name} is {value!r}, not a whole number from 0 to 2^53")
+        raise ContractError(f"{name} is {value!r:.{_SHOWN_CHARS}}, not a whole number from 0 to 2^53")
     return value
+
+
+def _decimal_in(fields: Mapping[str, str], name: str) -> int:
+    return _integer({name: int(fields[name])}, name)
 
 
 def backend_hash(verdict: Verdict, reading: Reading) -> dict[str, str]:
@@ -175,11 +181,11 @@ def report_from_hash(fields: Mapping[str, str]) -> Report:
             host=fields["host"],
             instance=fields["instance"],
             slot=int(fields["slot"]),
-            pid=int(fields["pid"]),
+            pid=_decimal_in(fields, "pid"),
             incarnation=fields["incarnation"],
-            heartbeat_ms=int(fields["heartbeat"]),
-            applied_epoch=int(fields["applied_epoch"]),
-            view_age_ms=int(age) if age else None,
+            heartbeat_ms=_decimal_in(fields, "heartbeat"),
+            applied_epoch=_decimal_in(fields, "applied_epoch"),
+            view_age_ms=_decimal_in(fields, "view_age_ms") if age else None,
             draining=fields.get("draining") == "1",
             tallies={
                 name.removeprefix("backend:"): _tally(json.loads(raw))
@@ -187,7 +193,7 @@ def report_from_hash(fields: Mapping[str, str]) -> Report:
                 if name.startswith("backend:")
             },
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ContractError(f"a worker's report cannot be read: {type(error).__name__}: {error}") from error
 
 
@@ -233,7 +239,7 @@ def intent_of(text: str) -> Intent:
         fields = json.loads(text)
         weight = fields.get("weight")
         if weight is not None and (isinstance(weight, bool) or not isinstance(weight, int | float)):
-            raise ContractError(f"an intent's weight is {weight!r}")
+            raise ContractError(f"an intent's weight is {weight!r:.{_SHOWN_CHARS}}")
         return Intent(
             admin=Admin(fields.get("admin", "ready")),
             weight=weight,
@@ -242,5 +248,5 @@ def intent_of(text: str) -> Intent:
         )
     except ContractError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ContractError(f"an intent cannot be read: {type(error).__name__}: {error}") from error

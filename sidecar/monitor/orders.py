@@ -80,9 +80,9 @@ class Orders:
     def _keep_out(self, name: str, intent: Intent) -> None:
         """Not probed is not known: what was healthy may be gone when it returns."""
         is_out = intent.admin is Admin.MAINT
-        self._watch.pause(name, is_out)
         if is_out:
             self._watch.adopt(name, Condition(reason="in maintenance: not probed", since=time.monotonic()))
+        self._watch.pause(name, is_out)
 
     def _keep(self, saved: Saved) -> None:
         if saved != self._saved:

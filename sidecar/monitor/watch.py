@@ -81,7 +81,12 @@ class Watch:
             self._pokes[name].set()
 
     def adopt(self, name: str, condition: Condition) -> None:
-        """Go on from a condition that an earlier leader published; where ours was another, look at once."""
+        """Go on from a condition that an earlier leader published; where ours was another, look at once.
+
+        One that is paused keeps its own: nobody will look whether the published one still holds.
+        """
+        if self._schedule.is_paused(name):
+            return
         own, self.conditions[name] = self.conditions[name], condition
         if own.is_known and own.state is not condition.state:
             self.suspect(name)

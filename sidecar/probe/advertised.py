@@ -2,7 +2,9 @@
 
 ``X-Health-State`` is ``healthy``, ``degraded``, ``draining`` or ``unhealthy``. ``X-Health-Weight`` is a percentage of
 the configured weight, with or without the sign, as in HAProxy's agent-check; but no more than 100: a backend may ask
-for less than the operator gave it, never for more. What cannot be read is ignored, and the reason says so.
+for less than the operator gave it, never for more. 0 is another word for ``draining``: only the operator's own 0 takes
+a backend out so far that not even a pool without any other tries it. What cannot be read is ignored, and the reason
+says so.
 """
 
 import re
@@ -50,7 +52,15 @@ def _with_state(evidence: Evidence, text: str) -> Evidence:
 def _with_weight(evidence: Evidence, text: str) -> Evidence:
     if not (match := _PERCENT.fullmatch(text)):
         return _noted(evidence, f"X-Health-Weight {text[:_SHOWN_CHARS]!r} is no percentage from 0 to 100")
-    return replace(evidence, advertised_weight=float(match[1]) / 100)
+    share = float(match[1]) / 100
+    return replace(evidence, advertised_weight=share) if share else _without_work(evidence)
+
+
+def _without_work(evidence: Evidence) -> Evidence:
+    if not evidence.passed or evidence.advertised is Health.DRAINING:
+        return evidence
+    reason = f"{evidence.reason}, the backend asks for no work"
+    return replace(evidence, advertised=Health.DRAINING, reason=reason)
 
 
 def _noted(evidence: Evidence, note: str) -> Evidence:

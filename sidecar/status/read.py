@@ -18,6 +18,10 @@ from sidecar.status.records import BackendStatus, PoolStatus, Status, Unreadable
 
 PATIENCE_S = 3.0
 """A person waits; a store that is alive answers within a millisecond."""
+ATTEMPTS = 3
+"""How often a pool is read anew because something was published meanwhile."""
+HEAD_BYTES = 64
+"""Of a view: they hold its epoch."""
 POOL_NAME = re.compile(r"[a-z0-9_-]{1,64}(@[A-Za-z0-9._:-]{1,128})?")
 
 Fields = Mapping[str, str]
@@ -86,20 +90,32 @@ def _is_wrong_type(error: Exception) -> bool:
     return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
 
 
+async def _keys(store: Redis, keys: PoolKeys) -> tuple[list[Any], list[Fields]]:
+    """A pool's own keys, then the hashes of the backends in its view and of its workers: all of one publication.
+
+    Or a worker that has not heard of what was just published would be measured by the view of before.
+    """
+    for _ in range(ATTEMPTS):
+        own = await _ask(
+            store,
+            ("GET", keys.view),
+            ("HGETALL", keys.beat),
+            ("HGETALL", keys.leader),
+            ("ZRANGE", keys.workers, "0", "-1"),
+            ("HGETALL", keys.admin),
+        )
+        names = [keys.backend(name) for name in _view(own[0])[0].backends] + [*map(keys.worker, own[3] or ())]
+        asked = [("HGETALL", name) for name in names]
+        *hashes, head = await _ask(store, *asked, ("GETRANGE", keys.view, "0", f"{HEAD_BYTES - 1}"))
+        if (head or "") == (own[0] or "")[:HEAD_BYTES]:
+            break
+    return own, [_fields(reply) for reply in hashes]
+
+
 async def _pool(store: Redis, keys: PoolKeys, now_ms: int) -> PoolStatus:
-    raw_view, beat, leader, members, admin = await _ask(
-        store,
-        ("GET", keys.view),
-        ("HGETALL", keys.beat),
-        ("HGETALL", keys.leader),
-        ("ZRANGE", keys.workers, "0", "-1"),
-        ("HGETALL", keys.admin),
-    )
+    (raw_view, beat, leader, _, admin), replies = await _keys(store, keys)
     view, problem = _view(raw_view)
     ids = list(view.backends)
-    members = members or []
-    hashes = [("HGETALL", keys.backend(name)) for name in ids] + [("HGETALL", keys.worker(name)) for name in members]
-    replies = [_fields(reply) for reply in await _ask(store, *hashes)] if hashes else []
     reports = _reports(replies[len(ids) :])
     intents, _ = intents_of(_fields(admin))
     beat = _fields(beat)

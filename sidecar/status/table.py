@@ -56,7 +56,7 @@ def _headline(pool: PoolStatus) -> str:
         heard = f"heard from {duration(pool.age_ms)} ago"
         parts.append(heard if pool.age_ms <= SILENT_MS else f"last {heard}: what follows is that old")
     if pool.suspect:
-        parts.append(f"verdicts are held: {printable(pool.suspect)}")
+        parts.append(f"monitor_suspect, verdicts are held: {printable(pool.suspect)}")
     return ", ".join(parts)
 
 

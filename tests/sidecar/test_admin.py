@@ -96,6 +96,7 @@ GARBAGE = [
     "", "null", "[]", "7", "{", '{"admin":["drain"],"weight":"x"}', '{"admin":"dance","since_ms":5}',
     '{"admin":"ready","since_ms":"x"}', '{"admin":"ready","weight":-5,"since_ms":5}',
     '{"admin":"ready","weight":257,"since_ms":5}', '{"weight":1e999,"since_ms":1e999}', '{"weight":NaN}',
+    f'{{"admin":"drain","weight":{10**400}}}',
 ]  # fmt: skip
 
 
@@ -105,6 +106,15 @@ async def test_garbage_in_a_field_is_written_over(redis: Store, keys: PoolKeys, 
     await redis.hset(keys.admin, "a:1", garbage)
     assert (await wish(redis, keys, wanted)).after == wanted
     assert await intent(redis, keys) == (wanted, None)
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+async def test_garbage_in_a_field_is_replaced_by_the_copy(redis: Store, keys: PoolKeys, garbage: str):
+    kept = Intent(admin=Admin.MAINT, weight=3.0, since_ms=5, by="ada")
+    await redis.hset(keys.admin, "a:1", garbage)
+    assert await restore(redis, keys, {"a:1": kept}, by="m1") == ["a:1"]
+    assert (await read(redis, keys)).intents == {"a:1": kept}
+    assert await restore(redis, keys, {"a:1": Intent()}, by="m1") == []
 
 
 async def test_a_key_of_another_type_is_a_problem_and_no_error_and_is_written_over(redis: Store, keys: PoolKeys):
@@ -119,6 +129,13 @@ async def test_a_key_of_another_type_is_a_problem_and_no_error_and_is_written_ov
     await redis.set(keys.admin, "x")
     await wish(redis, keys, Admin.DRAIN)
     assert await intent(redis, keys) == (Admin.DRAIN, None)
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+async def test_no_garbage_in_a_field_is_an_error(redis: Store, keys: PoolKeys, garbage: str):
+    await redis.hset(keys.admin, "a:1", garbage)
+    desk = await read(redis, keys)
+    assert desk.intents.keys() | desk.problems.keys() == {"a:1"}
 
 
 async def test_a_field_that_cannot_be_read_does_not_hide_the_others(redis: Store, keys: PoolKeys):

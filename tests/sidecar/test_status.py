@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+import sidecar.status.read as read_module
 from redis_server import RedisServer
 from sidecar.admin import ask
 from sidecar.contract.codec import backend_hash, encode_view, report_hash
@@ -219,6 +220,26 @@ async def test_who_ejects_a_backend_for_itself_is_named(
     assert "healthy, ejected on web-1:i1" in capsys.readouterr().out
 
 
+async def test_workers_are_measured_by_the_view_that_has_what_is_asked_for(
+    shared_redis: RedisServer, store: Redis, namespace: str, monkeypatch: pytest.MonkeyPatch
+):
+    keys = PoolKeys(namespace, "api")
+    await publish(store, keys, UP)
+    ask_store = read_module._ask
+
+    async def overtaken(client: Redis, *commands: tuple[str, ...]) -> list[Any]:
+        """What was asked for is published between the view and the hashes."""
+        replies = await ask_store(client, *commands)
+        if commands[0] == ("GET", keys.view):
+            await store.set(keys.view, encode_view(View(epoch=EPOCH + 1, backends={"a": UP})))
+            await store.hset(keys.backend("a"), "asked", "5")
+        return replies
+
+    monkeypatch.setattr(read_module, "_ask", overtaken)
+    pool = (await read(shared_redis, namespace)).pools["api"]
+    assert (pool.epoch, pool.backends["a"].asked) == (EPOCH + 1, 5)
+
+
 async def test_a_monitor_that_mistrusts_itself_is_said(
     shared_redis: RedisServer, store: Redis, namespace: str, capsys: pytest.CaptureFixture[str]
 ):
@@ -228,7 +249,7 @@ async def test_a_monitor_that_mistrusts_itself_is_said(
     status = await read(shared_redis, namespace)
     assert status.pools["api"].suspect == "2 of 3 fell silent"
     show_status(status)
-    assert "verdicts are held: 2 of 3 fell silent" in capsys.readouterr().out
+    assert "monitor_suspect, verdicts are held: 2 of 3 fell silent" in capsys.readouterr().out
 
 
 GARBAGE = [

@@ -242,6 +242,36 @@ async def test_a_client_that_leaves_is_told_to_the_app(serve: Serve):
     await eventually(lambda: got == ["http.request", "http.disconnect"])
 
 
+async def test_a_request_whose_client_has_left_is_forwarded_to_nobody(serve: Serve, backend: Backend):
+    began, left, returned = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        began.set()
+        await left.wait()
+        await forwards(scope, receive, send)
+        returned.set()
+
+    lane = await serve(app)
+    async with RawClient(lane.port) as client:
+        await client.request()
+        await began.wait()
+        client.abort()
+    await eventually(lambda: not lane.runtime.clients)
+    left.set()
+    await eventually(returned.is_set)
+    assert not lane.counted(backend).requests
+
+
+async def test_an_app_that_stumbles_over_a_cancelled_task_is_500(serve: Serve):
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        shared = asyncio.get_running_loop().create_future()
+        shared.cancel()
+        await shared
+
+    lane = await serve(app)
+    assert (await fetch(lane.port)).status == 500
+
+
 async def test_an_app_waits_for_a_client_that_does_not_read_and_not_for_ever(serve: Serve):
     sent = 0
     ended = asyncio.Event()

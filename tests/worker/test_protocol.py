@@ -23,6 +23,7 @@ class Transport(asyncio.Transport):
         super().__init__()
         self.writes: list[bytes] = []
         self.is_aborted = False
+        self.reads = True
 
     @override
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -31,6 +32,14 @@ class Transport(asyncio.Transport):
     @override
     def is_closing(self) -> bool:
         return self.is_aborted
+
+    @override
+    def pause_reading(self) -> None:
+        self.reads = False
+
+    @override
+    def resume_reading(self) -> None:
+        self.reads = True
 
     @override
     def abort(self) -> None:
@@ -134,6 +143,41 @@ async def test_an_answer_of_ours_never_overtakes_the_one_before_it(ends, runtime
     client.data_received(b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n")
     runtime.outbox.flush()
     assert [data[:12] for data in to_client.writes] == [b"HTTP/1.1 200", b"HTTP/1.1 405"]
+
+
+async def test_an_early_answer_never_overtakes_the_one_before_it(ends, runtime: Runtime):
+    client, to_client, backend, _ = ends
+    client.data_received(GET)
+    runtime.outbox.flush()
+    backend.data_received(RESPONSE + b"ok")
+    client.data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe")
+    backend.data_received(b"HTTP/1.1 413 Too Much\r\nContent-Length: 9\r\n\r\n")
+    runtime.outbox.flush()
+    assert [data[:12] for data in to_client.writes] == [b"HTTP/1.1 200", b"HTTP/1.1 413"]
+
+
+@pytest.mark.parametrize("requests", [[GET + GET], [GET, GET]], ids=["pipelined", "later"])
+async def test_the_next_request_waits_until_the_answer_before_it_is_taken(
+    ends, runtime: Runtime, requests: list[bytes]
+):
+    client, to_client, backend, to_backend = ends
+    first, *later = requests
+    client.data_received(first)
+    runtime.outbox.flush()
+    backend.data_received(RESPONSE + b"ok")
+    runtime.outbox.flush()
+    client.pause_writing()  # as the transport does when little of the answer leaves
+    for data in later:
+        client.data_received(data)
+    await asyncio.sleep(0)
+    runtime.outbox.flush()
+    assert len(to_backend.writes) == 1
+    assert not to_client.reads
+    client.resume_writing()
+    await asyncio.sleep(0)
+    runtime.outbox.flush()
+    assert len(to_backend.writes) == 2
+    assert to_client.reads
 
 
 async def test_a_client_that_sends_no_more_still_gets_the_answer_that_was_ready(ends, runtime: Runtime):

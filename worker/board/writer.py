@@ -71,7 +71,7 @@ class Writer:
         self._sample(row, cell, latency_s, now)
 
     def error(self, row: int, code: int, latency_s: float, now: float) -> None:
-        """The same, where the answer is one of ``outlier.BAD_ANSWERS``: counted as a response, and never as good."""
+        """The same, where the answer is ``outlier.is_bad``: counted as a response, and never as good."""
         cell = self._counters[row]
         started = self._reals[cell + _OK]
         self._words[cell + layout.BAD_ANSWERS] += 1  # first: for no moment is it a good one

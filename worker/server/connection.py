@@ -148,7 +148,6 @@ class AppConnection(ClientConnection):
             self._response = data
             self._service.outbox.put(self)
         else:
-            self.flush()
             self._transport.write(data)
         if done:
             self._over()

@@ -104,6 +104,10 @@ class Turn(Shortcut):
             await self._app(scope, self.receive, self.send)
             if not self._over:
                 logger.error(line(Event.APP_FAILED, path=scope["path"], reason="it returned without a whole response"))
+        except asyncio.CancelledError:
+            if self._task.cancelling():
+                raise
+            logger.exception(line(Event.APP_FAILED, path=scope["path"], reason="it awaited what was cancelled"))
         except Exception:
             logger.exception(line(Event.APP_FAILED, path=scope["path"], reason="an exception"))
         finally:
@@ -126,7 +130,12 @@ class Turn(Shortcut):
 
     @override
     async def forward(self) -> None:
-        """Have the connection forward the request, and wait for the end of it; cancelled, it is the app's again."""
+        """Have the connection forward the request, and wait for the end of it; cancelled, it is the app's again.
+
+        Nothing is forwarded for a client that has left: there would be nobody to write to, which uvloop does not take.
+        """
+        if self._over:
+            return
         self._touched = True
         body, self._parts = b"".join(self._parts), []
         self._client.forward(body, self._trailers, done=self._done)

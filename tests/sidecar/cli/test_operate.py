@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from processes import Program
 from redis_server import RedisServer
 from sidecar.admin import read
 from sidecar.cli.commands import run
-from sidecar.cli.order import Errand, Order, progress_of
+from sidecar.cli.order import Errand, Order, Progress, progress_of
 from sidecar.contract.codec import encode_view
 from sidecar.contract.connect import connect
 from sidecar.contract.keys import PoolKeys, pools_index
@@ -65,6 +66,8 @@ def test_without_a_monitor_an_intent_is_recorded_and_that_is_said(
     assert command("drain", "api@web-1/a") == 0
     assert "api@web-1/a: drain, as before\n" in capsys.readouterr().out
     assert intents(shared_redis, keys) == {"a": (Admin.DRAIN, 2.5)}
+    assert command("weight", "api/a", "-0") == 0
+    assert "weight 0 (was weight 2.5)" in capsys.readouterr().out
     assert command("ready", "api/a") == command("weight", "api/a", "default") == 0
     assert intents(shared_redis, keys) == {"a": (Admin.READY, None)}
 
@@ -81,6 +84,18 @@ def test_the_last_backend_may_go_and_a_warning_is_given(command: Command, capsys
     assert command(*words) == 0
     warning = "no other backend of api@web-1 takes traffic: without b it serves nobody"
     assert capsys.readouterr().err == f"sidebeat: warning: {warning}\n"
+
+
+def test_a_backend_that_nothing_was_published_of_may_take_traffic(
+    shared_redis: RedisServer, namespace: str, capsys: Captured, tmp_path: Path
+):
+    file = tmp_path / "sidebeat.toml"
+    file.write_text(
+        '[pools.api]\nbackends = [{url = "http://10.0.0.1", id = "a"}, {url = "http://10.0.0.2", id = "b"}]\n'
+    )
+    where = ("-c", str(file), "--redis", shared_redis.url, "--namespace", namespace)
+    assert run(["drain", "api/a", *where]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -160,6 +175,20 @@ def test_events_are_followed_through_a_store_that_goes_and_comes(redis_server: R
         assert program.stdout.count("\n") == 3
 
 
+def test_events_of_a_pool_that_comes_later_are_followed_too(shared_redis: RedisServer, namespace: str):
+    async def begin(pool: str) -> None:
+        async with connect(shared_redis.url) as store:
+            await store.xadd(PoolKeys(namespace, pool).events, {"backend": "a", "to": "up"})
+            await store.sadd(pools_index(namespace), pool)
+
+    asyncio.run(begin("api"))
+    where = ("--redis", shared_redis.url, "--namespace", namespace)
+    with Program([sys.executable, "-P", "-m", "sidecar", "events", "-f", *where]) as program:
+        program.wait_for_line("api/a  up")
+        asyncio.run(begin("web"))
+        program.wait_for_line("web/a  up")
+
+
 BACKEND = BackendStatus(
     url="u", state="healthy", reason="", since=None, admin="drain", weight=1.0, probe_ms=None, ttfb_ms=None,
     ok_streak=0, fail_streak=0, ejected_ms=0, ramp_ms=0, inflight=3, rps=None, error_ratio=None, asked=100,
@@ -174,9 +203,13 @@ POOL = PoolStatus(
 )  # fmt: skip
 
 
+def progress_in(pool: PoolStatus, wish: Admin | float | None = Admin.DRAIN, since_ms: int = 100) -> Progress:
+    errand = Errand(pool="api", backend="a", wish=wish, since_ms=since_ms)
+    return progress_of(Status(namespace="n", now_ms=0, pools={"api": pool}), errand)
+
+
 def seen(pool: PoolStatus, since_ms: int = 100) -> tuple[bool, bool, int]:
-    errand = Errand(pool="api", backend="a", since_ms=since_ms)
-    progress = progress_of(Status(namespace="n", now_ms=0, pools={"api": pool}), errand)
+    progress = progress_in(pool, since_ms=since_ms)
     return progress.is_published, progress.is_in_force, progress.inflight
 
 
@@ -187,6 +220,14 @@ def test_an_intent_is_in_force_when_every_worker_routes_on_the_view_that_has_it(
     assert seen(replace(POOL, workers=[WORKER, behind])) == (True, False, 3)
     assert seen(replace(POOL, workers=[])) == (True, True, 0)
     assert seen(replace(POOL, backends={})) == (False, False, 0)
+
+
+@pytest.mark.parametrize(("wish", "is_overruled"), [(Admin.DRAIN, False), (Admin.READY, True), (1.0, False),
+                                                    (2.0, True), (None, False)])  # fmt: skip
+def test_what_another_operator_has_changed_since_is_not_in_force(wish: Admin | float | None, is_overruled: bool):
+    progress = progress_in(POOL, wish, since_ms=99)
+    assert (progress.is_overruled, progress.is_in_force) == (is_overruled, not is_overruled)
+    assert not progress_in(POOL, wish, since_ms=101).is_overruled, "not yet published"
 
 
 @pytest.mark.parametrize(("wish", "ends_work"), [(Admin.DRAIN, True), (Admin.MAINT, True), (0.0, True),

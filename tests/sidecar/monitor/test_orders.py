@@ -1,5 +1,6 @@
 """What the operator wants, through everything that may happen to the store."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from sidecar.contract.keys import PoolKeys
 from sidecar.contract.model import Admin, Health
 from sidecar.monitor.orders import Orders
 from sidecar.monitor.saved import SavedIntents
+from sidecar.verdict import Condition
 from watched import Watched
 
 Store = Any
@@ -69,6 +71,11 @@ async def test_who_is_in_maintenance_is_not_probed_and_not_known(redis: Store, o
     assert (pool.schedule.is_paused("a"), pool.schedule.is_paused("b")) == (True, False)
     assert pool.watch.conditions["a"].state is Health.UNKNOWN
     assert pool.watch.conditions["a"].reason == "in maintenance: not probed"
+    since = pool.watch.conditions["a"].since
+    pool.watch.adopt("a", Condition(state=Health.HEALTHY, since=1.0))  # as published before, when it was probed
+    await ask(redis, KEYS, "a", 5.0, by="ada")
+    await orders.follow()
+    assert (pool.watch.conditions["a"].state, pool.watch.conditions["a"].since) == (Health.UNKNOWN, since)
     await ask(redis, KEYS, "a", Admin.READY, by="ada")
     await orders.follow()
     assert not pool.schedule.is_paused("a")
@@ -116,6 +123,7 @@ async def test_garbage_is_no_news_and_told_once_and_written_over(
         assert admins(orders) == {"a": "drain", "b": "drain"}
     told = [record.getMessage() for record in caplog.records if "store-garbage" in record.getMessage()]
     assert len(told) == 2
+    assert [json.loads(text)["admin"] for text in await redis.hvals(KEYS.admin)] == ["drain", "drain"]
     await redis.delete(KEYS.admin)
     await redis.set(KEYS.admin, "x")
     await orders.follow()

@@ -32,11 +32,27 @@ def test_a_state_is_heeded_and_what_is_none_is_told(
 
 @pytest.mark.parametrize(
     ("text", "factor"),
-    [("0", 0.0), ("75", 0.75), ("75%", 0.75), (" 12.5 % ", 0.125), ("100", 1.0), ("100.0%", 1.0)],
+    [("0.5", 0.005), ("75", 0.75), ("75%", 0.75), (" 12.5 % ", 0.125), ("100", 1.0), ("100.0%", 1.0)],
 )
 def test_a_weight_is_a_percentage_of_the_configured_one(text: str, factor: float):
     told = heed(PASS, None, text)
     assert (told.advertised_weight, told.reason) == (factor, "HTTP 200")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "state", "told", "reason"),
+    [
+        (PASS, None, Health.DRAINING, "HTTP 200, the backend asks for no work"),
+        (PASS, "draining", Health.DRAINING, "HTTP 200, the backend says draining"),
+        (PASS, "unhealthy", Health.UNHEALTHY, "HTTP 200, the backend says unhealthy"),
+        (FAIL, None, None, "HTTP 503"),
+    ],
+)
+def test_no_weight_is_draining_so_that_a_pool_of_such_backends_still_answers(
+    evidence: Evidence, state: str | None, told: Health | None, reason: str
+):
+    found = heed(evidence, state, "0%")
+    assert (found.advertised, found.advertised_weight, found.reason) == (told, None, reason)
 
 
 @pytest.mark.parametrize("text", ["", "-1", "101", "100.5", "1e2", "nan", "half", "50, 60", "\u0665", "9" * 400])
