@@ -36,7 +36,7 @@ class Traffic:
 
 
 class Collector:
-    """Reads the reports of one pool."""
+    """Reads the reports of one pool. Of what it finds it only deletes an index that is none."""
 
     def __init__(self, redis: Redis, keys: PoolKeys, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._redis = redis
@@ -73,7 +73,8 @@ class Collector:
         except ResponseError as error:
             if not str(error).startswith("WRONGTYPE"):
                 raise
-            problems["workers"] = "not a sorted set"
+            problems["workers"] = "not a sorted set, deleted"
+            await self._redis.delete(self._keys.workers)  # the workers cannot write to it, and write it anew
             return {}
         pipeline = self._redis.pipeline(transaction=False)
         for member in members:

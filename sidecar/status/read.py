@@ -95,7 +95,9 @@ async def _keys(store: Redis, keys: PoolKeys) -> tuple[list[Any], list[Fields]]:
 
     Or a worker that has not heard of what was just published would be measured by the view of before.
     """
-    for _ in range(ATTEMPTS):
+    attempts = 0
+    while True:
+        attempts += 1
         own = await _ask(
             store,
             ("GET", keys.view),
@@ -107,9 +109,8 @@ async def _keys(store: Redis, keys: PoolKeys) -> tuple[list[Any], list[Fields]]:
         names = [keys.backend(name) for name in _view(own[0])[0].backends] + [*map(keys.worker, own[3] or ())]
         asked = [("HGETALL", name) for name in names]
         *hashes, head = await _ask(store, *asked, ("GETRANGE", keys.view, "0", f"{HEAD_BYTES - 1}"))
-        if (head or "") == (own[0] or "")[:HEAD_BYTES]:
-            break
-    return own, [_fields(reply) for reply in hashes]
+        if attempts == ATTEMPTS or (head or "") == (own[0] or "")[:HEAD_BYTES]:
+            return own, [_fields(reply) for reply in hashes]
 
 
 async def _pool(store: Redis, keys: PoolKeys, now_ms: int) -> PoolStatus:

@@ -93,7 +93,7 @@ async def test_what_cannot_be_read_is_skipped_and_told_once_until_it_is_mended(
     assert len(caplog.records) == 3
 
 
-async def test_a_list_of_workers_of_another_type_is_nobody(
+async def test_a_list_of_workers_of_another_type_is_nobody_and_makes_way_for_the_next_reports(
     redis: Store, keys: PoolKeys, caplog: pytest.LogCaptureFixture
 ):
     await redis.set(keys.workers, "garbage")
@@ -101,6 +101,7 @@ async def test_a_list_of_workers_of_another_type_is_nobody(
     for _ in range(3):
         assert await collector.collect() == []
     assert len(caplog.records) == 1
+    assert not await redis.exists(keys.workers), "no worker can write to it"
 
 
 def test_one_report_is_no_rate_yet():
