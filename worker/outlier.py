@@ -17,6 +17,7 @@ import re
 from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
+from math import floor
 
 from worker.failure import Failure
 
@@ -26,6 +27,8 @@ MAX_PAUSE_S = 30.0
 """What a backend gets at most of the pause it asks for in Retry-After."""
 JITTER = 0.1
 """Ejections that began together do not end together."""
+ROUNDING = 1e-9
+"""0.29 of 100 backends are 29, whatever binary fractions say."""
 _STEPS = 10
 """Into how many parts the window of the failure ratio is cut."""
 
@@ -164,4 +167,4 @@ def ejection_s(rules: Rules, past: int, draw: float) -> float:
 
 def leaves_enough(rules: Rules, out: int, members: int) -> bool:
     """Whether one more may be out beside so many others: counted after it went, and never all."""
-    return out + 1 < members and out + 1 <= rules.max_ejected_ratio * members
+    return out + 1 < members and out + 1 <= floor(rules.max_ejected_ratio * members + ROUNDING)

@@ -40,8 +40,8 @@ class Passive:
     """What real traffic says of a pool's backends, and what follows for this host."""
 
     __slots__ = (
-        "_board", "_draw", "_lock", "_names", "_patience_s", "_pool", "_rules", "_select", "_suspect", "_windows",
-        "_writer",
+        "_board", "_draw", "_lock", "_names", "_patience_s", "_pool", "_rules", "_select", "_suspect", "_tell",
+        "_windows", "_writer",
     )  # fmt: skip
 
     def __init__(
@@ -56,6 +56,7 @@ class Passive:
         draw: Draw,
         select: Select,
         suspect: Callable[[str], None],
+        tell: Callable[[str, Event, str], None],
     ) -> None:
         """Prepare.
 
@@ -69,6 +70,7 @@ class Passive:
             draw: chance.
             select: who would be eligible at a time, if the backends stood like this.
             suspect: told a backend's id when nobody was there; must not take long.
+            tell: told a backend's id, EJECTED or READMITTED, and why; the same.
         """
         self._pool = pool
         self._names = names
@@ -79,6 +81,7 @@ class Passive:
         self._draw = draw
         self._select = select
         self._suspect = suspect
+        self._tell = tell
         self._lock = min(names)  # one for the pool, since how many are out is a matter of all of them
         self._windows = {row: Window(self._rules.window_s) for row in names}
 
@@ -167,6 +170,7 @@ class Passive:
         self._announce()
         fields = {"pool": self._pool, "backend": self._names[row], "reason": why}
         _log.warning(line(Event.EJECTED, **fields, for_s=length_s, in_a_row=ejections))
+        self._tell(self._names[row], Event.EJECTED, f"{why}; for {length_s:.1f} s")
 
     def _can_spare(self, row: int, now: float) -> bool:
         """Whether without this backend few enough are out, and somebody is left who is neither out nor skipped."""
@@ -218,6 +222,7 @@ class Passive:
         self._announce()
         why = f"its canary was answered with {words}"
         _log.warning(line(Event.READMITTED, pool=self._pool, backend=self._names[row], reason=why, out_s=out_s))
+        self._tell(self._names[row], Event.READMITTED, f"{why}; it was out for {out_s:.1f} s")
 
     def canary_left(self, row: int) -> None:
         """The canary said nothing of the backend, since its client went away: the place is free."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from sidecar.contract.config import Pool as PoolConfig
+from sidecar.contract.events import Event
 from worker.board import Board, Writer
 from worker.outlier import Standing
 from worker.passive import Passive
@@ -38,19 +39,19 @@ class Pool:
         loop: asyncio.AbstractEventLoop,
         coarse: CoarseClock,
         suspect: Callable[[str], None],
+        tell: Callable[[str, Event, str], None],
     ) -> None:
         """Set the pool up on what its config says.
 
         Args:
-            name: as in the file.
-            config: the pool's section.
+            name, config: as in the file.
             rows: each member's row on the board, by id.
             board: what all workers of this host know.
             writer: this worker's pen on it.
             draw: chance.
             loop: where connections live.
             coarse: monotonic seconds, as of the last tick.
-            suspect: told a backend's id when nobody was there.
+            suspect, tell: as ``Passive`` takes them.
         """
         self.name = name
         self.knowledge = Knowledge()
@@ -72,6 +73,7 @@ class Pool:
             draw=draw,
             select=self._select,
             suspect=suspect,
+            tell=tell,
         )
         self._policy = _policy(config, board, draw)
         self._pick = self._policy.pick

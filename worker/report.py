@@ -1,8 +1,8 @@
 """Writes this worker's heartbeat to every pool each second: which epoch it routes on, and what it has seen.
 
-A backend where nobody was there is told to the monitor at once, and a heartbeat with it. The worker's own key alone,
-and its name in the set of workers; both vanish by themselves when it dies. Shares nothing with the request path but
-the board, of which it only reads.
+A backend where nobody was there is told to the monitor at once, and a heartbeat with it; whom this host ejects goes to
+the pool's events. Else the worker's own key alone, and its name in the set of workers; both vanish by themselves when
+it dies. Shares nothing with the request path but the board, of which it only reads.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ import logging
 import os
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from sidecar.contract.codec import report_hash
 from sidecar.contract.config import ConfigError
 from sidecar.contract.connect import connect
 from sidecar.contract.events import Event, line
-from sidecar.contract.keys import DEPARTED_MS, WORKER_MS, PoolKeys, worker_member
+from sidecar.contract.keys import DEPARTED_MS, EVENTS_LENGTH, WORKER_MS, PoolKeys, worker_member
 from sidecar.contract.model import Report, Tally
 from worker.board import HostArea, Writer
 from worker.outlier import Phase
@@ -32,6 +33,8 @@ FORGET_MS = 60_000
 """How long a worker that went silent keeps its place in ``workers``, for whoever asks who is missing."""
 SUSPECT_S = 0.1
 """A backend is not told to the monitor more often than that; one probe under way is enough."""
+MAX_TOLD = 64
+"""Events that wait for a store which is away; the oldest go first."""
 GOODBYE_S = 0.5
 """What a clean stop may spend on signing off; else the keys expire."""
 
@@ -89,6 +92,7 @@ class Reporter:
         self._refused: dict[str, str | None] = dict.fromkeys(keys)
         self._suspects: dict[tuple[str, str], float] = {}
         self._told: dict[tuple[str, str], float] = {}
+        self._events: deque[tuple[str, str, Event, str]] = deque(maxlen=MAX_TOLD)
 
     async def run(self) -> None:
         """Report for ever; when cancelled, remove what was written."""
@@ -104,6 +108,11 @@ class Reporter:
             self._told[pool, backend] = self._suspects[pool, backend] = now
             self._rounds.hurry()
 
+    def tell(self, pool: str, backend: str, event: Event, reason: str) -> None:
+        """Have an event of this host written: a backend was EJECTED or READMITTED. Returns at once."""
+        self._events.append((pool, backend, event, reason))
+        self._rounds.hurry()
+
     def hurry(self) -> None:
         """Report as soon as possible: somebody waits to hear that a view is applied."""
         self._rounds.hurry()
@@ -112,17 +121,40 @@ class Reporter:
         """Suspicions first, then a heartbeat to every pool; one that refuses it does not keep it from the others."""
         async with asyncio.timeout(DEADLINE_S):
             await self._tell_suspects(client)
+            await self._tell_events(client)
             now_ms = clock_ms(await client.time())
             for pool in self._keys:
                 self._note_refusal(pool, await self._report(client, pool, now_ms))
 
     async def _tell_suspects(self, client: Redis) -> None:
         """Each is told once or, where the store was away for longer than a heartbeat, not at all."""
-        suspects, self._suspects = self._suspects, {}
         since = self._clock() - EVERY_S
-        news = [(self._keys[pool].suspect, backend) for (pool, backend), at in suspects.items() if at >= since]
-        if news:
-            await ask(client, *(("PUBLISH", channel, backend) for channel, backend in news))
+        suspects = {who: at for who, at in self._suspects.items() if at >= since}
+        if suspects:
+            await ask(client, *(("PUBLISH", self._keys[pool].suspect, backend) for pool, backend in suspects))
+        self._suspects = {who: at for who, at in self._suspects.items() if at >= since and suspects.get(who) != at}
+
+    async def _tell_events(self, client: Redis) -> None:
+        """Each once, where the store was away when it is back; what it refuses is lost, and the monitor's to mend."""
+        events = list(self._events)
+        if events:
+            await ask(client, *(self._event(*event) for event in events))
+        while self._events and self._events[0] in events:
+            self._events.popleft()
+
+    def _event(self, pool: str, backend: str, event: Event, reason: str) -> tuple[str | int, ...]:
+        """The command that writes it."""
+        view = self._knowledge[pool].view
+        fields = {
+            "epoch": str(view.epoch if view else 0),
+            "backend": backend,
+            "from": Event.EJECTED if event is Event.READMITTED else "",
+            "to": event,
+            "reason": f"on {self._me.host}: {reason}",
+            "by": self._member,
+        }
+        told = [part for field in fields.items() for part in field]
+        return ("XADD", self._keys[pool].events, "MAXLEN", "~", EVENTS_LENGTH, "*", *told)
 
     async def _report(self, client: Redis, pool: str, now_ms: int) -> str | None:
         """Write one pool's key and set, in one transaction: the key is never seen half written. The error, if any."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import logging
 import random
 import time
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from functools import partial
 
 from sidecar.contract.config import Config
 from sidecar.contract.connect import store_url
+from sidecar.contract.events import Event, line
 from sidecar.contract.keys import PoolKeys
 from worker.board import Board, rows_of
 from worker.copy import Copies
@@ -22,6 +24,8 @@ from worker.report import Reporter, identity
 from worker.route import Router
 from worker.upstream import CoarseClock
 from worker.view import Knowledge, Selection
+
+logger = logging.getLogger(__name__)
 
 TICK_S = 0.1
 """How precisely deadlines of exchanges are kept: one timer for all of them."""
@@ -93,6 +97,7 @@ class Runtime:
                 loop=loop,
                 coarse=self.coarse,
                 suspect=partial(self._suspect, name),
+                tell=partial(self._tell, name),
             )
             for name, pool in self.config.pools.items()
         }
@@ -135,6 +140,9 @@ class Runtime:
     def _suspect(self, pool: str, backend: str) -> None:
         self.reporter.suspect(pool, backend)
 
+    def _tell(self, pool: str, backend: str, event: Event, reason: str) -> None:
+        self.reporter.tell(pool, backend, event, reason)
+
     def _changed(self, pool: str) -> None:
         self.pools[pool].reselect(self.clock())
         self.reporter.hurry()
@@ -145,16 +153,25 @@ class Runtime:
             await asyncio.sleep(TICK_S)
             self.coarse.now = now = self.clock()
             for exchange in list(self.active):
-                exchange.check_deadline(now)
+                self._check(exchange, now)
             ticks += 1
             if ticks % SLOW_TICKS == 0:
                 self._tick_slowly(now)
+
+    def _check(self, one: Client | Ongoing, now: float) -> None:
+        """Have one of them keep its deadline; what goes wrong with it must not end the worker and all the others."""
+        try:
+            one.check_deadline(now)
+        except Exception:
+            logger.exception(line(Event.DEADLINE_FAILED, of=type(one).__name__))
+            self.active.discard(one)
+            self.clients.discard(one)
 
     def _tick_slowly(self, now: float) -> None:
         self._stamp_date()
         self.writer.beat(now)
         for client in list(self.clients):
-            client.check_deadline(now)
+            self._check(client, now)
         for pool in self.pools.values():
             pool.tick(now)
 

@@ -28,6 +28,7 @@ async def kill_backend() -> Sequence[Finding]:
         under_way = sum(1 for seen in load.between(killed - 0.05, killed))
         return [
             at_most("client errors", load.errors().total(), 0),
+            at_most("GETs without an answer a second after", load.lag(), 60),
             at_most("attempts that failed there, over all workers", reached, 4),
             at_most("last of them, after the kill", 1e3 * (last - killed), 50, "ms"),
             at_most("verdict in Redis", verdict_at - killed, 2, "s"),

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from backend_faults import black_hole, flapping, hang, kill_backend, one_failed_probe, rolling_restart
 from findings import Finding, table
 from monitor_faults import blind_monitor, kill_monitor, lost_pushes, stop_monitor
+from openload import LoadError
 from store_faults import quiet, store_fault
 from system import ROOT, ChaosError
 from worker_faults import ejection_outlives_workers, kill_worker, newer_monitor
@@ -43,7 +44,7 @@ async def run(names: Sequence[str], rounds: int) -> list[tuple[str, Finding]]:
         sys.stderr.write(f"chaos: {name}\n")
         try:
             found += [(name, finding) for finding in await faults(rounds)[name]()]
-        except (ChaosError, TimeoutError, ExceptionGroup) as error:
+        except (ChaosError, LoadError, TimeoutError, ExceptionGroup) as error:
             found.append((name, Finding(what="measured", measured=f"no: {error!r}"[:200], bar="yes", met=False)))
     return found
 

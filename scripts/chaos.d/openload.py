@@ -16,6 +16,10 @@ GIVE_UP_S = 10.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: chaos.test\r\n\r\n"
 
 
+class LoadError(Exception):
+    """The load could not be kept up, so that nothing was measured."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """One GET: when it was due (monotonic), how long it took, what came. ``error`` empty: a 200, whole."""
@@ -38,16 +42,21 @@ class Load:
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
+        self._began = time.monotonic()
         self._pacer = self._tasks.create_task(self._pace())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        ended = time.monotonic()
         self._pacer.cancel()
         await self._tasks.__aexit__(None, None, None)
         for _, writer in self._idle:
             writer.close()
+        due = (ended - self._began) * self._rate
+        if error is None and len(self.seen) < 0.8 * due:
+            raise LoadError(f"only {len(self.seen)} of {due:.0f} GETs could be made")
 
     def between(self, since: float = 0.0, until: float = math.inf) -> list[Seen]:
         """Those that were due in a span of time."""
@@ -56,6 +65,10 @@ class Load:
     def errors(self, since: float = 0.0, until: float = math.inf) -> Counter[str]:
         """What went wrong, by kind."""
         return Counter(seen.error for seen in self.between(since, until) if seen.error)
+
+    def lag(self) -> int:
+        """How many are due and not answered yet, or were never sent: what ``errors`` cannot know of."""
+        return int((time.monotonic() - self._began) * self._rate) - len(self.seen)
 
     def shares(self, since: float = 0.0, until: float = math.inf) -> Counter[str]:
         """How many each backend answered."""

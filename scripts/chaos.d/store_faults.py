@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from findings import Finding, at_most, holds, told
 from openload import Load
-from system import System, eventually_async
+from system import WORKERS, System, eventually_async
 
 QUIET_S = 4.0
 SLEEP_S = 20.0
@@ -41,10 +41,28 @@ async def _rubbish(system: System) -> None:
     for key in (keys.view, keys.beat, keys.leader, keys.workers, keys.events, keys.admin, keys.backend("alpha")):
         await system.redis.delete(key)
         await system.redis.rpush(key, "of another product")
-    await system.redis.set(keys.view + ":x", "{half")
 
 
-FAULTS: dict[str, Fault] = {"SIGKILL": _kill, "SIGSTOP 20 s": _stop, "FLUSHALL": _flush, "wrong types": _rubbish}
+async def _garbage(system: System) -> None:
+    """Half JSON, a schema of tomorrow, and an epoch from next year, each for as long as the monitor leaves it there."""
+    view = str(await system.redis.get(system.keys.view))
+    for raw in (
+        view[: len(view) // 2],
+        view.replace('"schema":1', '"schema":9'),
+        '{"epoch":99999999999999,' + view[1:],
+    ):
+        await system.redis.set(system.keys.view, raw)
+        await system.redis.publish(system.keys.push, "1")
+        await asyncio.sleep(0.5)
+
+
+FAULTS: dict[str, Fault] = {
+    "SIGKILL": _kill,
+    "SIGSTOP 20 s": _stop,
+    "FLUSHALL": _flush,
+    "wrong types": _rubbish,
+    "garbage": _garbage,
+}
 
 
 def store_fault(rounds: int) -> Callable[[], Awaitable[Sequence[Finding]]]:
@@ -66,7 +84,7 @@ def store_fault(rounds: int) -> Callable[[], Awaitable[Sequence[Finding]]]:
 
 
 async def _measure(system: System, load: Load, name: str, fault: Fault, rounds: int) -> list[Finding]:
-    quiet, sick, back, kept = [], [], [], True
+    quiet, sick, back, kept, reports = [], [], [], True, True
     errors: Counter[str] = Counter()
     for _ in range(rounds):
         began = time.monotonic()
@@ -78,6 +96,7 @@ async def _measure(system: System, load: Load, name: str, fault: Fault, rounds: 
         back.append(time.monotonic() - mended)
         await asyncio.sleep(max(0.0, QUIET_S - (time.monotonic() - broken)))
         kept = kept and await _is_kept(system, load)
+        reports = reports and await _all_report(system)
         quiet.append(load.p99_ms(began, broken))
         sick.append(load.p99_ms(broken, time.monotonic() - 1.0))
         errors.update(load.errors(began))
@@ -87,7 +106,24 @@ async def _measure(system: System, load: Load, name: str, fault: Fault, rounds: 
         at_most(f"{name}: p99 (quiet {before:.1f} ms)", during, max(1.25 * before, before + 3.0), "ms"),
         at_most(f"{name}: the view advances again after", statistics.median(back), 3, "s"),
         holds(f"{name}: the operator's drain is kept", met=kept),
+        holds(f"{name}: all workers report again", met=reports),
     ]
+
+
+async def _all_report(system: System) -> bool:
+    """Whether every worker is heard of, at last."""
+    with suppress(TimeoutError):
+        await eventually_async(lambda: _are_listed(system), within_s=5.0)
+        return True
+    return False
+
+
+async def _are_listed(system: System) -> bool:
+    with suppress(RedisError, OSError):
+        members = await system.redis.zrange(system.keys.workers, 0, -1)
+        alive = [await system.redis.exists(system.keys.worker(str(member))) for member in members]
+        return sum(alive) >= WORKERS
+    return False
 
 
 def _words(errors: Counter[str]) -> str:

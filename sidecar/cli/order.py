@@ -120,7 +120,7 @@ async def _follow(place: Place, order: Order, errand: Errand, say: Say) -> int:
     while True:
         progress = progress_of(await read_status(place.url, place.namespace, place.pools), errand)
         if (
-            _is_done(progress, order)
+            is_done(progress, order)
             or progress.is_overruled
             or time.monotonic() >= ends
             or not (progress.is_led or order.waits)
@@ -128,11 +128,14 @@ async def _follow(place: Place, order: Order, errand: Errand, say: Say) -> int:
             break
         await asyncio.sleep(LOOK_S)
     say(_in_words(progress, order))
-    return 0 if not order.waits or _is_done(progress, order) else FAILED
+    return 0 if not order.waits or is_done(progress, order) else FAILED
 
 
-def _is_done(progress: Progress, order: Order) -> bool:
-    return progress.is_in_force and not (order.waits and order.ends_work and progress.inflight)
+def is_done(progress: Progress, order: Order) -> bool:
+    """Whether there is nothing left to watch for; who waits needs a worker that says so, and none that still works."""
+    if not order.waits:
+        return progress.is_in_force
+    return progress.is_in_force and bool(progress.applied) and not (order.ends_work and progress.inflight)
 
 
 def _in_words(progress: Progress, order: Order) -> str:

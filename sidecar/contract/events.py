@@ -29,6 +29,7 @@ class Event(StrEnum):
     DRAINING = "draining"
     CONFIG = "config"
     APP_FAILED = "app-failed"
+    DEADLINE_FAILED = "deadline-failed"
     EJECTED = "ejected"
     READMITTED = "readmitted"
     INTENT = "intent"

@@ -159,7 +159,13 @@ def test_somebody_is_always_left_whatever_the_ratio(members: int, ratio: float):
     while leaves_enough(rules, out, members):
         out += 1
     assert out < members
-    assert out <= ratio * members
+    assert out <= ratio * members + 1e-6
+
+
+def test_a_ratio_is_taken_as_it_is_written():
+    """0.29 * 100 is less than 29 in binary."""
+    assert leaves_enough(Rules(max_ejected_ratio=0.29), 28, 100)
+    assert not leaves_enough(Rules(max_ejected_ratio=0.29), 29, 100)
 
 
 # Phases

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.contract.config import parse
+from sidecar.contract.events import Event
 from sidecar.contract.model import Health, Verdict, View
 from worker.board import Board, board_for, rows_of
 from worker.failure import Failure
@@ -28,6 +29,7 @@ class Worker:
     def __init__(self, host: "Host", slot: int | None) -> None:
         self.writer = host.board.writer(slot)
         self.suspects: list[str] = []
+        self.told: list[tuple[str, Event, str]] = []
         self.pool = Pool(
             "api",
             host.config.pools["api"],
@@ -38,6 +40,7 @@ class Worker:
             loop=LOOP,
             coarse=CoarseClock(NOW),
             suspect=self.suspects.append,
+            tell=lambda *told: self.told.append(told),
         )
 
     def fail(self, row: int, now: float = NOW, failure: Failure = LATE, *, times: int = 1, **more: Any) -> None:
@@ -264,9 +267,25 @@ def test_its_success_lets_everybody_back_in_slowly(host: Host, caplog: pytest.Lo
     one.pool.passive.canary_succeeded(0, over + 0.5, "status 200")
     assert one.eligible(over + 0.5) == other.eligible(over + 0.5) == [0, 1, 2, 3]
     assert other.pool.selection.candidates[0].ramp_until == over + 0.5 + 10.0
+    assert [(backend, event) for worker in (one, other) for backend, event, _ in worker.told] == [
+        ("10.0.0.1:80", Event.EJECTED),
+        ("10.0.0.1:80", Event.READMITTED),
+    ]
     assert logged(caplog)[1:] == [
         'readmitted pool=api backend=10.0.0.1:80 reason="its canary was answered with status 200" out_s=5.500'
     ]
+
+
+def test_one_that_returns_is_not_shunned_for_how_long_its_failures_took(host: Host):
+    over = ejected(host)
+    one, other = host.workers
+    for worker in (one, other):
+        worker.writer.fail(0, 1.0, over)
+    assert one.canary(over) == 0
+    assert one.eligible(over) == other.eligible(over) == [1, 2, 3]
+    one.pool.passive.canary_succeeded(0, over, "status 200")
+    assert one.eligible(over) == other.eligible(over) == [0, 1, 2, 3]
+    assert host.board.latency(0, over) == (0.0, 0.0)
 
 
 def test_its_failure_keeps_it_out_for_twice_as_long_each_time(host: Host):
@@ -295,6 +314,7 @@ def test_a_canary_whose_client_leaves_frees_the_place(host: Host):
     over = ejected(host)
     one, other = host.workers
     assert one.canary(over) == 0
+    assert other.canary(over) is None
     one.pool.passive.canary_left(0)
     assert host.phase(0, over) is Phase.PROBATION
     assert other.canary(over) == 0

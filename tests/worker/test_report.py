@@ -7,16 +7,19 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
+from redis.exceptions import ConnectionError as NoConnection
 
 from redis_server import RedisServer
 from sidecar.contract.codec import report_from_hash
 from sidecar.contract.config import ConfigError
 from sidecar.contract.connect import connect
+from sidecar.contract.events import Event
 from sidecar.contract.keys import WORKER_MS, PoolKeys
 from sidecar.contract.model import Report, Tally, View
 from waiting import eventually
@@ -306,3 +309,31 @@ async def test_a_suspicion_older_than_a_heartbeat_is_not_told():
         await ears.subscribe(API.suspect)
         async with reporting.running():
             assert await next_message(ears) == (API.suspect, "b")
+
+
+async def test_whom_this_host_ejects_is_told_in_the_events_once_the_store_is_there():
+    server, is_there = FakeServer(), [False]
+
+    def open_store(_: str) -> Redis:
+        if not is_there[0]:
+            raise NoConnection("away")
+        return FakeAsyncRedis(server=server, decode_responses=True)
+
+    reporting = Reporting(open_store)
+    reporting.reporter.tell("api", "a", Event.EJECTED, "5 failures in a row")
+    async with FakeAsyncRedis(server=server, decode_responses=True) as store, reporting.running():
+        await asyncio.sleep(0)
+        is_there[0] = True
+        reporting.reporter.tell("api", "a", Event.READMITTED, "its canary was answered")
+        events = await eventually(lambda: all_events(store, 2))
+    assert [(event["backend"], event["from"], event["to"]) for event in events] == [
+        ("a", "", "ejected"),
+        ("a", "ejected", "readmitted"),
+    ]
+    assert events[0]["reason"].endswith("5 failures in a row")
+    assert events[0]["by"]
+
+
+async def all_events(store: Redis, count: int) -> list[dict[str, str]]:
+    found = cast("list[tuple[str, dict[str, str]]]", await store.xrange(API.events))
+    return [fields for _, fields in found] if len(found) >= count else []

@@ -134,11 +134,10 @@ class Turn(Shortcut):
 
         Nothing is forwarded for a client that has left: there would be nobody to write to, which uvloop does not take.
         """
-        if self._over:
-            return
         self._touched = True
         body, self._parts = b"".join(self._parts), []
-        self._client.forward(body, self._trailers, done=self._done)
+        if not self._over:
+            self._client.forward(body, self._trailers, done=self._done)
         if self._over:
             return
         self._forwarded = self._loop.create_future()

@@ -13,7 +13,7 @@ from processes import Program
 from redis_server import RedisServer
 from sidecar.admin import read
 from sidecar.cli.commands import run
-from sidecar.cli.order import Errand, Order, Progress, progress_of
+from sidecar.cli.order import Errand, Order, Progress, is_done, progress_of
 from sidecar.contract.codec import encode_view
 from sidecar.contract.connect import connect
 from sidecar.contract.keys import PoolKeys, pools_index
@@ -235,3 +235,12 @@ def test_what_another_operator_has_changed_since_is_not_in_force(wish: Admin | f
 def test_only_who_is_to_get_no_work_is_waited_for_until_it_has_none(wish: Admin | float | None, ends_work: bool):
     order = Order(target="api/a", wish=wish, waits=True, timeout_s=1.0)
     assert order.ends_work == ends_work
+
+
+@pytest.mark.parametrize(
+    ("waits", "workers", "expected"), [(False, [], True), (True, [], False), (True, [WORKER], False)]
+)
+def test_who_waits_believes_no_silence(waits: bool, workers: list[WorkerStatus], expected: bool):
+    """Right after the store lost everything nobody reports, and requests may be under way; with a worker, 3 are."""
+    order = Order(target="api/a", wish=Admin.DRAIN, waits=waits, timeout_s=1.0)
+    assert is_done(progress_in(replace(POOL, workers=workers)), order) is expected

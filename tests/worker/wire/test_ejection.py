@@ -37,6 +37,15 @@ async def at_once(lane: Lane, count: int) -> list[int]:
     return [each.result().status for each in fetches]
 
 
+async def many_broken_off(lane: Lane, count: int) -> None:
+    """So many requests, one after the other, whose answers need not come to their ends."""
+    for _ in range(count):
+        async with RawClient(lane.port) as client:
+            await client.request()
+            with suppress(TruncatedError, ConnectionError):
+                await client.read_response()
+
+
 async def put_out(lane: Lane, bad: Backend) -> None:
     """Eject it by five server errors, and forget about them."""
     bad.handler = answers(500)
@@ -72,17 +81,24 @@ async def test_a_backend_that_hangs_is_known_by_five_timeouts(start_lane: StartL
     assert len(bad.requests) == 6
 
 
-async def test_answers_that_break_off_count_though_their_heads_were_good(
+@pytest.mark.parametrize("status", [b"200 OK", b"500 Broken"])
+async def test_answers_that_break_off_count_once_whether_or_not_their_heads_were_good(
+    start_lane: StartLane, backend: Backend, bad: Backend, status: bytes
+):
+    bad.handler = resets(b"HTTP/1.1 " + status + b"\r\nContent-Length: 9\r\n\r\nhalf")
+    lane = await start_lane(bad.url, backend.url)
+    await many_broken_off(lane, 12)
+    await eventually(lambda: phase(lane, bad) is Phase.OUT)
+    assert len(bad.requests) == 5
+
+
+async def test_an_answer_that_breaks_off_counts_where_another_backend_had_failed_before(
     start_lane: StartLane, backend: Backend, bad: Backend
 ):
+    backend.handler = answers(503)
     bad.handler = resets(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
     lane = await start_lane(bad.url, backend.url)
-    for _ in range(12):
-        async with RawClient(lane.port) as client:
-            await client.request()
-            with suppress(TruncatedError, ConnectionError):
-                await client.read_response()
-    await eventually(lambda: phase(lane, bad) is Phase.OUT)
+    await many_broken_off(lane, 12)
     assert len(bad.requests) == 5
 
 
