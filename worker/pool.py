@@ -64,17 +64,9 @@ class Pool:
         self._rows = rows
         self._slow_start_s = config.balancing.slow_start_s
         self.passive = Passive(
-            name,
-            {row: backend_id for backend_id, row in rows.items()},
-            config.outlier_detection,
-            config.timeouts,
-            board=board,
-            writer=writer,
-            draw=draw,
-            select=self._select,
-            suspect=suspect,
-            tell=tell,
-        )
+            name, {row: backend_id for backend_id, row in rows.items()}, config.outlier_detection, config.timeouts,
+            board=board, writer=writer, draw=draw, select=self._select, suspect=suspect, tell=tell,
+        )  # fmt: skip
         self._policy = _policy(config, board, draw)
         self._pick = self._policy.pick
         self._latest = board.generation
