@@ -100,9 +100,9 @@ class Connections(Section):
     """How many connections each worker has to one backend, and how many requests each of them serves; 0: no limit.
 
     Streams and WebSockets hold a connection for as long as they last, so that a limit which nobody chose would turn
-    them away: there is none by default. After ``keepalive_requests`` (nginx's name; its 1,000 cost one request in a
-    hundred) a connection is closed, and the next may reach another machine behind the same name. It is not
-    ``max_requests`` of a backend, which counts requests in a window of time.
+    them away: there is none by default. After ``keepalive_requests`` (nginx's name) a connection is
+    closed, and the next may reach another machine behind the same name. It is not ``max_requests`` of a backend, which
+    counts requests in a window of time.
     """
 
     max_connections: int = Field(default=0, ge=0, le=65_535)
