@@ -27,6 +27,7 @@ _FROM_CLIENT = _lines_of(_HOP_BY_HOP + _DISGUISED + rb"|x-forwarded-(?:for|proto
 _FROM_BACKEND = _lines_of(_HOP_BY_HOP + rb"|x-health-(?:state|weight)")
 _HOST = _lines_of(rb"host")
 _FRAMING = _lines_of(rb"content-length|transfer-encoding")
+_FIELD = re.compile(rb"\r\n([^:]++):[ \t]*+([^\r]*+)")
 _EVENT_STREAM = re.compile(rb"(?i)\r\ncontent-type: *+text/event-stream")
 _BUFFERING = _lines_of(rb"x-accel-buffering")
 _MAX_FORWARDS = _lines_of(rb"max-forwards")
@@ -220,3 +221,8 @@ def _hops(head: RequestHead) -> int | None:
 def is_last_hop(head: RequestHead) -> bool:
     """Whether this request may not be forwarded at all, so that we have to answer it (RFC 9110 §7.6.2)."""
     return _hops(head) == 0
+
+
+def pairs_of(fields: bytes) -> list[tuple[bytes, bytes]]:
+    """A block of fields as ASGI has it: names in lower case, values without the blanks around them."""
+    return [(name.lower(), value.rstrip(b" \t")) for name, value in _FIELD.findall(fields)]

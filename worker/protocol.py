@@ -119,22 +119,20 @@ class ClientConnection(asyncio.Protocol):
 
     def _begin(self, head: RequestHead, data: bytes) -> None:
         """Route a request, start its exchange, and feed it what came of its body."""
-        service = self._service
         self._head = head
         self._chunked_out = self._ends_with_connection = False
         self._close_after = not head.keep_alive
         self.deadline = NEVER
-        came = len(data) - head.size
-        is_whole = came == head.length
+        is_whole = len(data) == head.size + head.length
         if not is_whole:
             self._buffer = data[head.size :]
             if head.length:
                 self._body = body_reader(head.length)
                 if b"expect" not in head.special:  # else it is the backend's turn
-                    self.deadline = service.clock() + service.listen.body_idle_s
-        self._exchange = exchange = exchange_for(service, head, peer=self._peer, downstream=self)
+                    self.deadline = self._service.clock() + self._service.listen.body_idle_s
+        self._exchange = exchange = exchange_for(self._service, head, peer=self._peer, downstream=self)
         # Before the start, so that head and body leave in one write.
-        if came and is_whole:
+        if head.length and is_whole:
             exchange.upload(memoryview(data)[head.size :], b"", done=True)
         elif self._body is not None and self._buffer:
             early, self._buffer = self._buffer, b""
@@ -169,25 +167,27 @@ class ClientConnection(asyncio.Protocol):
 
     def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
         """See ``Downstream``."""
-        service = self._service
-        framing = None if head.length >= 0 else self._reframe(head)
-        fields = response_fields(head, service.via, service.date, framing=framing, streams=not done)
-        if self._close_after or self._body is not None or service.draining:
+        framing = None if head.length >= 0 else self._reframe(head.length)
+        fields = response_fields(head, self._service.via, self._service.date, framing=framing, streams=not done)
+        self._answer(b"HTTP/1.1 %d%b%b" % (head.status, head.reason, fields), body, done=done)
+
+    def _answer(self, head: bytes, body: bytes, *, done: bool) -> None:
+        """Write a response, and whether its connection goes on; ``head`` is all of it but that and the empty line."""
+        if self._close_after or self._body is not None or self._service.draining:
             self._close_after = True
-            fields += b"\r\nConnection: close"
+            head += b"\r\nConnection: close"
         elif self._head.version == 0:
-            fields += b"\r\nConnection: keep-alive"
+            head += b"\r\nConnection: keep-alive"
         if self._chunked_out:
             body = encode_chunks(body, b"", done=done)
-        data = b"HTTP/1.1 %d%b%b\r\n\r\n%b" % (head.status, head.reason, fields, body)
+        data = b"%b\r\n\r\n%b" % (head, body)
         if done and not self._close_after:
             self._response = data
-            service.outbox.put(self)
-            self._over()
+            self._service.outbox.put(self)
         else:
             self._transport.write(data)
-            if done:
-                self._over()
+        if done:
+            self._over()
 
     def flush(self) -> None:
         """See ``Sender``."""
@@ -195,13 +195,13 @@ class ClientConnection(asyncio.Protocol):
         if data and not self._transport.is_closing():
             self._transport.write(data)
 
-    def _reframe(self, head: ResponseHead) -> bytes | None:
+    def _reframe(self, length: int) -> bytes | None:
         """How this client is told where the body ends: chunks, or the end of the connection for who knows none."""
         if self._head.version == 0:
             self._ends_with_connection = self._close_after = True
             return b""
         self._chunked_out = True
-        return b"\r\nTransfer-Encoding: chunked" if head.length == UNKNOWN_LENGTH else None
+        return b"\r\nTransfer-Encoding: chunked" if length == UNKNOWN_LENGTH else None
 
     def body(self, data: bytes, trailers: bytes, *, done: bool) -> None:
         """See ``Downstream``."""

@@ -7,7 +7,6 @@ spared where the app has changed nothing: see ``Shortcut``.
 """
 
 import asyncio
-import re
 from collections import deque
 
 from worker.answer import error_fields
@@ -15,7 +14,7 @@ from worker.dispatch import exchange_for
 from worker.exchange import Exchange
 from worker.failure import STATUS, Failure, Refused
 from worker.gateway.scope import Message, Receive, Scope, Send, head_of, is_framed, shortcut_of
-from worker.headers import Peer, is_trusted, response_fields
+from worker.headers import Peer, is_trusted, pairs_of, response_fields
 from worker.http1 import BODILESS, RequestHead, ResponseHead
 from worker.lane import Service
 
@@ -24,8 +23,6 @@ PATIENCE_S = 0.02
 MAX_PEERS = 1_024
 HIGH_WATER = 65_536
 """Bytes queued for a client before its backend has to wait; uvicorn's own mark."""
-
-_FIELD = re.compile(rb"\r\n([^:]++):[ \t]*+([^\r]*+)")
 
 
 class Gateway:
@@ -226,7 +223,7 @@ class AsgiSide:
         unframed = head.length < 0 or head.status in BODILESS
         framing = b"" if unframed else None
         fields = response_fields(head, service.via, service.date, framing=framing, streams=not done)
-        start = {"type": "http.response.start", "status": head.status, "headers": _pairs(fields)}
+        start = {"type": "http.response.start", "status": head.status, "headers": pairs_of(fields)}
         if "http.response.trailers" in (self._scope.get("extensions") or {}):
             self._takes_trailers = start["trailers"] = True
         self._events.append(start)
@@ -240,13 +237,13 @@ class AsgiSide:
         self._over = done
         self._put({"type": "http.response.body", "body": data, "more_body": not done})
         if done and self._takes_trailers:
-            self._put({"type": "http.response.trailers", "headers": _pairs(trailers)})
+            self._put({"type": "http.response.trailers", "headers": pairs_of(trailers)})
 
     def informational(self, head: ResponseHead) -> None:
         """See ``Downstream``; passed on where the server has a way to (gunicorn's own ASGI worker has)."""
         if "http.response.informational" in (self._scope.get("extensions") or {}):
             fields = response_fields(head, self._service.via, b"")
-            self._put({"type": "http.response.informational", "status": head.status, "headers": _pairs(fields)})
+            self._put({"type": "http.response.informational", "status": head.status, "headers": pairs_of(fields)})
 
     def refuse(self, failure: Failure) -> None:
         """See ``Downstream``."""
@@ -286,8 +283,3 @@ class AsgiSide:
         elif self._upload_gate is not None:
             self._upload_gate.set()
             self._upload_gate = None
-
-
-def _pairs(fields: bytes) -> list[tuple[bytes, bytes]]:
-    """A block of fields as ASGI wants it: names in lower case."""
-    return [(name.lower(), value) for name, value in _FIELD.findall(fields)]

@@ -5,26 +5,23 @@ WebSocket's request is handed over to uvicorn, with the connection.
 """
 
 import asyncio
-import re
 from typing import Any, Protocol, cast
 from urllib.parse import unquote
 
 from typing_extensions import override
 
-from worker.bodies import body_reader, encode_chunks
+from worker.bodies import body_reader
 from worker.dispatch import exchange_for
 from worker.exchange import NEVER, Exchange
 from worker.failure import Failure, Refused
 from worker.gateway import App, Scope
-from worker.headers import upgrade_of
+from worker.headers import pairs_of, upgrade_of
 from worker.http1 import UNKNOWN_LENGTH, RequestHead
 from worker.lane import Home
 from worker.protocol import ClientConnection
 from worker.route import split_target
 from worker.server.reply import Reply
 from worker.server.turn import Turn
-
-_FIELD = re.compile(rb"\r\n([^:]++):[ \t]*+([^\r]*+)")
 
 
 class Front(Protocol):
@@ -95,7 +92,7 @@ class AppConnection(ClientConnection):
         if head.method == b"CONNECT":
             raise Refused(Failure.METHOD_REFUSED, "CONNECT is not forwarded")
         authority, raw_path, query = split_target(head.target, head.method)
-        headers = [(name.lower(), value.rstrip(b" \t")) for name, value in _FIELD.findall(head.fields)]
+        headers = pairs_of(head.fields)
         if authority is not None:  # it replaces Host (RFC 9112 §3.2.2)
             headers = [(b"host", authority), *[pair for pair in headers if pair[0] != b"host"]]
         path = raw_path.decode()
@@ -133,32 +130,11 @@ class AppConnection(ClientConnection):
         """See ``Client``."""
         fields = reply.fields
         if reply.length == UNKNOWN_LENGTH and reply.has_body:
-            fields += self._framing()
+            fields += self._reframe(UNKNOWN_LENGTH) or b""
         if not reply.has_date:
             fields += b"\r\ndate: " + self._service.date
-        if reply.close or self._close_after or self._body is not None or self._service.draining:
-            self._close_after = True
-            fields += b"\r\nconnection: close"
-        elif self._head.version == 0:
-            fields += b"\r\nconnection: keep-alive"
-        if self._chunked_out:
-            body = encode_chunks(body, b"", done=done)
-        data = b"HTTP/1.1 %d %b%b\r\n\r\n%b" % (reply.status, reply.reason, fields, body)
-        if done and not self._close_after:
-            self._response = data
-            self._service.outbox.put(self)
-        else:
-            self._transport.write(data)
-        if done:
-            self._over()
-
-    def _framing(self) -> bytes:
-        """How the client is told where a body ends whose head says nothing on it."""
-        if self._head.version == 0:
-            self._ends_with_connection = self._close_after = True
-            return b""
-        self._chunked_out = True
-        return b"\r\ntransfer-encoding: chunked"
+        self._close_after = self._close_after or reply.close
+        self._answer(b"HTTP/1.1 %d %b%b" % (reply.status, reply.reason, fields), body, done=done)
 
     def await_body(self) -> None:
         """See ``Client``."""
