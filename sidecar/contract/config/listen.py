@@ -56,11 +56,15 @@ def _host_name() -> str:
 
 
 class Store(Section):
-    """Where the shared view lives; no ``url`` means the private server that ``up`` starts."""
+    """Where the shared view lives; no ``url`` means the private server that ``up`` starts.
+
+    ``host`` is this machine's name in keys and reports, ``zone`` where it stands; None: in none.
+    """
 
     url: str | None = None
     namespace: Name = "default"
     host: Label = Field(default_factory=_host_name)
+    zone: Label | None = None
 
     @field_validator("url")
     @classmethod
@@ -73,12 +77,17 @@ class Store(Section):
 
 
 class Listen(Section):
-    """What we listen on, for how long and how much we accept. Beyond loopback only if the user says so here."""
+    """What we listen on, for how long and how much we accept. Beyond loopback only if the user says so here.
+
+    ``max_backends``: of how many, over all pools, the workers of a master know together; a pool that does not fit is
+    balanced by each worker on its own.
+    """
 
     bind: str | list[str] = "127.0.0.1:8000"
     admin: str = "127.0.0.1:9901"
     console: str = "127.0.0.1:9900"
     workers: int = Field(default=2, ge=1, le=256)
+    max_backends: int = Field(default=1_024, ge=1, le=16_384)
     app: str | None = Field(default=None, pattern=r"^[\w.]+:[\w.]+$")
     trusted_proxies: tuple[IPvAnyNetwork, ...] = ()
     header_timeout_s: Seconds = 10.0

@@ -50,25 +50,35 @@ class BackendTable(Section):
 class Timeouts(Section):
     """Deadlines of one attempt; there is none in total, since a stream may last for days.
 
-    ``queue_s`` is how long a request waits for one of ``max_connections``, before 503 with Retry-After.
+    ``queue_s`` is how long a request waits for one of ``max_connections``, or for a place under ``max_inflight`` or
+    ``max_requests``, before 503 with Retry-After. ``overall_s`` is from the request's head to the response's, over all
+    attempts and all waiting; 0: no limit but those of each attempt.
     """
 
     connect_s: Seconds = 1.0
     response_headers_s: Seconds = 60.0
     idle_s: Seconds = 300.0
     queue_s: SecondsOrZero = 0.1
+    overall_s: SecondsOrZero = 0.0
 
 
 RetryCondition = Literal["connect_failure", "reset", "gateway_error", "timeout"]
 
 
 class Retry(Section):
-    """When another backend may be tried, before the first response byte was passed on."""
+    """When another backend may be tried, before the first response byte was passed on.
+
+    All workers of a host share a budget over the last ten seconds: ``budget_ratio`` of the requests, and
+    ``min_retries_per_s`` on top (10 as in Finagle and linkerd). ``per_try_timeout_s`` bounds one attempt's time to
+    headers where that is to be shorter than ``response_headers_s``; 0: it is not (Envoy's ``per_try_timeout``).
+    """
 
     retry_on: tuple[RetryCondition, ...] = ("connect_failure", "reset", "gateway_error", "timeout")
     num_retries: int = Field(default=1, ge=0, le=10)
     connect_retries: int = Field(default=2, ge=0, le=10)
     budget_ratio: Ratio = 0.2
+    min_retries_per_s: float = Field(default=10.0, ge=0, le=10_000, allow_inf_nan=False)
+    per_try_timeout_s: SecondsOrZero = 0.0
     replay_buffer_bytes: int = Field(default=65_536, ge=0, le=1 << 24)
 
 
@@ -87,17 +97,75 @@ class OutlierDetection(Section):
     max_ejected_ratio: Ratio = 0.5
 
 
-class Balancing(Section):
-    """How one of the eligible backends is picked. ``choices`` 0: three in ten of them, two to five."""
+Policy = Literal["p2c_ewma", "least_request", "round_robin", "random", "rendezvous", "first", "fastest"]
+_HASH_ON = r"^(client_address|path|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+|cookie:[!#$%&'*+.^_`|~0-9A-Za-z-]+)$"
 
-    policy: Literal["p2c_ewma", "round_robin"] = "p2c_ewma"
+
+class Balancing(Section):
+    """How one of the eligible backends is picked. ``choices`` 0: three in ten of them, two to five.
+
+    ``hash_on`` is what ``rendezvous`` tells requests apart by: ``client_address``, ``path``, ``header:NAME`` or
+    ``cookie:NAME``; ``max_load_ratio`` how far above the mean load a backend may be that still gets its own.
+    ``min_zone_ratio``: this machine's zone (``store.zone``) is preferred while so much of its weight is eligible.
+    """
+
+    policy: Policy = "p2c_ewma"
     choices: int = Field(default=0, ge=0, le=64)
     decay_s: Seconds = 3.0
     slow_start_s: SecondsOrZero = 10.0
+    hash_on: str = Field(default="client_address", pattern=_HASH_ON)
+    max_load_ratio: float = Field(default=1.25, ge=1, le=100, allow_inf_nan=False)
+    min_zone_ratio: Ratio = 0.5
+
+
+class Sticky(Section):
+    """A visitor stays with a backend, by a signed cookie; where that backend is gone, with the next one.
+
+    ``secret`` signs it; None: one that is made once and kept in the run directory of this host, so that several hosts
+    need one from here. ``max_age_s`` 0: until the browser closes.
+    """
+
+    cookie: str = Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")
+    secret: str | None = Field(default=None, min_length=16, repr=False)
+    max_age_s: int = Field(default=0, ge=0, le=34_560_000)
+    path: str = Field(default="/", pattern=r"^/[!-:<-~]*$")
+    domain: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.-]+$")
+    same_site: Literal["lax", "strict", "none"] = "lax"
+    secure: bool = False
+
+    @model_validator(mode="after")
+    def _none_is_secure(self) -> Self:
+        if self.same_site == "none" and not self.secure:
+            raise ValueError('same_site = "none" needs secure = true, or browsers drop the cookie')
+        return self
+
+
+class Hedging(Section):
+    """When a GET of a route with ``hedge = true`` is asked of a second backend as well, the first answer taken.
+
+    After ``quantile`` of the pool's times to headers, and for at most ``budget_ratio`` of the requests.
+    """
+
+    quantile: float = Field(default=0.95, ge=0.5, le=0.999)
+    budget_ratio: Ratio = 0.02
+
+
+class Limits(Section):
+    """How ``max_inflight`` and ``max_requests`` hold over a fleet.
+
+    ``without_store`` is what holds while no store can be asked: each master's ``share`` of the limit, by the number of
+    masters last seen; ``open``, no limit of the fleet (``max_inflight`` then holds whole on each master); ``closed``,
+    nothing for backends that have a limit.
+    """
+
+    without_store: Literal["share", "open", "closed"] = "share"
 
 
 class Connections(Section):
     """How many connections each worker has to one backend, and how many requests each of them serves; 0: no limit.
+
+    ``max_pending`` is how many requests of one worker may wait for a backend at a time (Envoy's default); the next is
+    refused at once.
 
     Streams and WebSockets hold a connection for as long as they last, so that a limit which nobody chose would turn
     them away: there is none by default. After ``keepalive_requests`` (nginx's name) a connection is
@@ -107,6 +175,7 @@ class Connections(Section):
 
     max_connections: int = Field(default=0, ge=0, le=65_535)
     keepalive_requests: int = Field(default=10_000, ge=0)
+    max_pending: int = Field(default=1_024, ge=0, le=1 << 20)
 
 
 class UpstreamTLS(Section):
@@ -137,6 +206,9 @@ class Pool(Section):
     balancing: Balancing = Balancing()
     connections: Connections = Connections()
     tls: UpstreamTLS = UpstreamTLS()
+    sticky: Sticky | None = None
+    hedging: Hedging = Hedging()
+    limits: Limits = Limits()
 
     @field_validator("backends")
     @classmethod

@@ -13,13 +13,17 @@ from sidecar.contract.config.section import Name, Section
 
 
 class Route(Section):
-    """Which requests go to a pool: the longest prefix wins, a host-bound route before a host-less one."""
+    """Which requests go to a pool: the longest prefix wins, a host-bound route before a host-less one.
+
+    ``hedge``: a slow GET of it is asked of a second backend, too; see ``Hedging``.
+    """
 
     pool: Name
     host: str | None = Field(default=None, pattern=r"^[A-Za-z0-9.:\[\]_-]+$")
     path_prefix: str = Field(default="/", pattern=r"^/[!-~]*$")
     methods: tuple[Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")], ...] = ()
     strip_prefix: bool = False
+    hedge: bool = False
     host_header: str = Field(default="preserve", pattern=r"^[A-Za-z0-9.:\[\]_-]+$")
 
 
