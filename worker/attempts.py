@@ -83,7 +83,7 @@ class Attempts(Receiver, Ongoing):
         """Pick a backend and send the request to it; also for each further attempt."""
         service = self._service
         now = service.clock()
-        candidate = self._pool.pick(self._tried, now, self._repeatable and self._pieces is None)
+        candidate = self._pool.take(self._tried, now, self._repeatable and self._pieces is None)
         if candidate is None:
             service.active.discard(self)
             self._downstream.refuse(Failure.NO_BACKEND)
@@ -94,7 +94,6 @@ class Attempts(Receiver, Ongoing):
         self._began = now
         if candidate.is_canary:
             self._is_canary = True
-        self._pool.writer.begin(row)
         connection = self._pool.upstreams[row].take()
         if connection is None:
             self._connect()
@@ -195,7 +194,7 @@ class Attempts(Receiver, Ongoing):
             self._connect()
             return
         self._met_stale = True
-        self._pool.writer.end(row)
+        self._pool.leave(row)
         self._row = -1
         self._tried = avoiding
         self.start()
@@ -245,7 +244,7 @@ class Attempts(Receiver, Ongoing):
         if not allowed:
             return False
         self._drop_connection()
-        self._pool.writer.end(row)
+        self._pool.leave(row)
         self._pool.writer.retry(row)
         self._row = -1
         self._upload_held = self._was_bad = False
@@ -264,6 +263,6 @@ class Attempts(Receiver, Ongoing):
             if self._is_canary:
                 self._is_canary = False
                 self._pool.passive.canary_left(self._row)
-            self._pool.writer.end(self._row)
+            self._pool.leave(self._row)
             self._row = -1
         self._service.active.discard(self)

@@ -23,8 +23,8 @@ class Pool:
     """A pool at work in one worker."""
 
     __slots__ = (
-        "_generation", "_latest", "_look_at", "_members", "_pick", "_policy", "_rows", "_slow_start_s", "knowledge",
-        "name", "passive", "replay_bytes", "rules", "selection", "timeouts", "upstreams", "writer",
+        "_begin", "_generation", "_latest", "_look_at", "_members", "_pick", "_policy", "_rows", "_slow_start_s",
+        "knowledge", "leave", "name", "passive", "replay_bytes", "rules", "selection", "timeouts", "upstreams", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -59,6 +59,8 @@ class Pool:
         self.replay_bytes = config.retry.replay_buffer_bytes
         self.rules = _rules(config)
         self.writer = writer
+        self._begin = writer.begin
+        self.leave = writer.end
         self.upstreams = _upstreams(config, rows, loop, coarse)
         self._members = config.members
         self._rows = rows
@@ -73,17 +75,25 @@ class Pool:
         self.selection = Selection(tier=Tier.NONE)
         self.reselect(coarse.now)
 
-    def pick(self, tried: Collection[int], now: float, safe: bool) -> Candidate | None:  # noqa: FBT001 - a hot path
-        """One candidate that was not tried, one that was where no other is left, None without any.
+    def take(self, tried: Collection[int], now: float, safe: bool) -> Candidate | None:  # noqa: FBT001 - a hot path
+        """Begin an attempt at a candidate that was not tried, one that was where no other is left; None without any.
+
+        Whoever gets one calls ``leave`` with its row, once, when the attempt is over.
 
         Args:
             tried: rows that this request has been to.
             now: monotonic.
             safe: whether it can be made again elsewhere without harm, and so may go first to one on probation.
         """
-        if (self._latest[0] != self._generation or now >= self._look_at) and (canary := self._look(tried, now, safe)):
-            return canary
-        return self._pick(tried, now)
+        candidate = None
+        if self._latest[0] != self._generation or now >= self._look_at:
+            candidate = self._look(tried, now, safe)
+        if candidate is None:
+            candidate = self._pick(tried, now)
+            if candidate is None:
+                return None
+        self._begin(candidate.row)
+        return candidate
 
     def _look(self, tried: Collection[int], now: float, safe: bool) -> Candidate | None:  # noqa: FBT001
         """Keep the selection up to date; a candidate if this request is to be its canary."""

@@ -52,12 +52,12 @@ class Worker:
 
     def eligible(self, now: float = NOW) -> list[int]:
         """Who may be picked as of the next request, which is one that nobody would make a canary of."""
-        self.pool.pick((0,), now, False)
+        self.pool.take((0,), now, False)
         return [candidate.row for candidate in self.pool.selection.candidates]
 
     def canary(self, now: float, *, safe: bool = True) -> int | None:
         """The row that the next request is the canary of; None: it is none."""
-        candidate = self.pool.pick((), now, safe)
+        candidate = self.pool.take((), now, safe)
         assert candidate is not None
         return candidate.row if candidate.is_canary else None
 
@@ -341,7 +341,7 @@ def test_a_request_that_cannot_be_repeated_is_not_risked_unless_no_other_comes(h
 
 def test_a_further_attempt_is_never_a_canary(host: Host):
     over = ejected(host)
-    candidate = host.workers[0].pool.pick((1,), over, True)
+    candidate = host.workers[0].pool.take((1,), over, True)
     assert candidate is not None
     assert not candidate.is_canary
 
