@@ -24,7 +24,8 @@ class Pool:
 
     __slots__ = (
         "_begin", "_generation", "_latest", "_look_at", "_members", "_pick", "_policy", "_rows", "_slow_start_s",
-        "knowledge", "leave", "name", "passive", "replay_bytes", "rules", "selection", "timeouts", "upstreams", "writer",
+        "knowledge", "leave", "name", "passive", "replay_bytes", "rules", "selection", "timeouts", "upstreams",
+        "writer",
     )  # fmt: skip
 
     def __init__(
