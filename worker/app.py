@@ -5,14 +5,15 @@ whichever worker answers; the age and epoch of the view are the answering worker
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Annotated, Protocol
 
 from fastapi import FastAPI, Header, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from typing_extensions import override
@@ -20,7 +21,7 @@ from typing_extensions import override
 from sidecar.contract.config import Config
 from sidecar.contract.events import Metric as Name
 from sidecar.contract.model import Health, View
-from worker.board import Board
+from worker.board import BUCKETS, Board, Seats
 from worker.follow import Follower
 from worker.outlier import Phase
 from worker.view import Knowledge, Selection, Tier
@@ -33,8 +34,8 @@ class Runtime(Protocol):
     board: Board
 
     @property
-    def rows(self) -> Mapping[tuple[str, str], int]:
-        """The board's row of each backend, by pool and id."""
+    def seats(self) -> Mapping[str, Seats]:
+        """Where each pool counts."""
 
     @property
     def knowledge(self) -> Mapping[str, Knowledge]:
@@ -101,6 +102,8 @@ class BoardCollector(Collector):
     @override
     def collect(self) -> Iterator[Metric]:
         yield from self._traffic()
+        yield from self._times()
+        yield self._pending()
         yield from self._views(self._clock())
         yield from self._ejections(self._clock())
         runtime = self._runtime
@@ -110,22 +113,44 @@ class BoardCollector(Collector):
         draining = sum(state.draining for state in runtime.board.states())
         yield GaugeMetricFamily(Name.DRAINING, "Workers of this host that drain.", draining)
 
+    def _pending(self) -> Metric:
+        pending = GaugeMetricFamily(Name.PENDING, "Requests that wait for a place at a backend.", labels=("pool",))
+        for pool, seats in self._runtime.seats.items():
+            waiting = sum(seats.writer.cells.limits.waiting(row) for row in seats.rows.values())
+            pending.add_metric((pool,), waiting)
+        return pending
+
     def _traffic(self) -> Iterator[Metric]:
         labels = ("pool", "backend")
         requests = CounterMetricFamily(Name.REQUESTS, "Responses by class of status.", labels=(*labels, "code"))
         retries = CounterMetricFamily(Name.RETRIES, "Attempts that were followed by another one.", labels=labels)
+        hedges = CounterMetricFamily(Name.HEDGES, "Second attempts of requests under way.", labels=labels)
         failures = CounterMetricFamily(Name.FAILURES, "Attempts that failed by the backend's fault.", labels=labels)
         inflight = GaugeMetricFamily(Name.INFLIGHT, "Requests under way.", labels=labels)
-        first_byte = SummaryMetricFamily(Name.FIRST_BYTE, "Time to the response head.", labels=labels)
-        for key, row in self._runtime.rows.items():
-            tally = self._runtime.board.tally(row)
+        for key, board, row in self._rows():
+            tally = board.tally(row)
             retries.add_metric(key, tally.retries)
+            hedges.add_metric(key, board.hedges(row))
             failures.add_metric(key, tally.failures)
             inflight.add_metric(key, tally.inflight)
-            first_byte.add_metric(key, count_value=tally.responses, sum_value=tally.latency_s)
-            for kind, count in enumerate(self._runtime.board.statuses(row), start=1):
+            for kind, count in enumerate(board.statuses(row), start=1):
                 requests.add_metric((*key, f"{kind}xx"), count)
-        return iter((requests, retries, failures, inflight, first_byte))
+        return iter((requests, retries, hedges, failures, inflight))
+
+    def _times(self) -> Iterator[Metric]:
+        labels = ("pool", "backend")
+        first_byte = HistogramMetricFamily(Name.FIRST_BYTE, "Time to the response head.", labels=labels)
+        duration = HistogramMetricFamily(Name.DURATION, "Time to the response's last byte.", labels=labels)
+        for key, board, row in self._rows():
+            first_byte.add_metric(key, _buckets(board.first_bytes([row])), board.tally(row).latency_s)
+            duration.add_metric(key, _buckets(board.durations([row])), board.duration_s(row))
+        return iter((first_byte, duration))
+
+    def _rows(self) -> Iterator[tuple[tuple[str, str], Board, int]]:
+        """Every backend by pool and id, and where it is counted: for one that found no room, by this worker alone."""
+        for pool, seats in self._runtime.seats.items():
+            for backend, row in seats.rows.items():
+                yield (pool, backend), seats.board, row
 
     def _views(self, now: float) -> Iterator[Metric]:
         states = GaugeMetricFamily(
@@ -138,7 +163,7 @@ class BoardCollector(Collector):
             epochs.add_metric((pool,), view.epoch)
             if (age_s := knowledge.age_s(now)) is not None:
                 ages.add_metric((pool,), age_s)
-        for pool, backend in self._runtime.rows:
+        for (pool, backend), _, _ in self._rows():
             view = self._runtime.knowledge[pool].view or View()
             verdict = view.backends.get(backend)
             current = verdict.state if verdict else Health.UNKNOWN
@@ -151,11 +176,17 @@ class BoardCollector(Collector):
             Name.EJECTED, "1 while real traffic keeps a backend out on this host.", labels=("pool", "backend")
         )
         panic = GaugeMetricFamily(Name.PANIC, "1 while a pool has nobody left that one would choose.", labels=("pool",))
-        for key, row in self._runtime.rows.items():
-            ejected.add_metric(key, self._runtime.board.host.standing(row).phase(now) is not Phase.IN)
+        for key, board, row in self._rows():
+            ejected.add_metric(key, board.host.standing(row).phase(now) is not Phase.IN)
         for pool in self._runtime.knowledge:
             panic.add_metric((pool,), self._runtime.selection(pool).tier is Tier.PANIC)
         return iter((ejected, panic))
+
+
+def _buckets(counts: Sequence[int]) -> list[tuple[str, float]]:
+    """As Prometheus has them: each with all that took less."""
+    bounds = (*map(str, BUCKETS), "+Inf")
+    return list(zip(bounds, accumulate(counts), strict=True))
 
 
 def create_app(runtime: Runtime, clock: Callable[[], float] = time.monotonic) -> FastAPI:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from zlib import crc32
 
 from sidecar.contract.config.pools import OutlierDetection, Timeouts
 from sidecar.contract.events import Event, line
@@ -82,7 +83,8 @@ class Passive:
         self._select = select
         self._suspect = suspect
         self._tell = tell
-        self._lock = min(names)  # one for the pool, since how many are out is a matter of all of them
+        # One for the pool, since how many are out is a matter of all of them, whichever they are for the moment.
+        self._lock = board.rows + 1 + crc32(pool.encode())
         self._windows = {row: Window(self._rules.window_s) for row in names}
 
     def standings(self, now: float) -> dict[int, Standing]:

@@ -24,7 +24,7 @@ from sidecar.contract.connect import connect
 from sidecar.contract.events import Event, line
 from sidecar.contract.keys import DEPARTED_MS, EVENTS_LENGTH, WORKER_MS, PoolKeys, worker_member
 from sidecar.contract.model import Report, Tally
-from worker.board import HostArea, Writer
+from worker.board import Seats, Writer
 from worker.outlier import Phase
 from worker.rounds import DEADLINE_S, EVERY_S, OpenStore, Rounds, ask, clock_ms
 from worker.view import Knowledge
@@ -60,8 +60,7 @@ class Reporter:
         find_url: Callable[[], str],
         *,
         writer: Writer,
-        host: HostArea,
-        rows: Mapping[tuple[str, str], int],
+        seats: Mapping[str, Seats],
         open_store: OpenStore = connect,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -72,9 +71,8 @@ class Reporter:
             keys: of each pool, by its name in the config.
             knowledge: of each pool.
             find_url: where the store is; may raise ``ConfigError`` while there is none.
-            writer: this worker's own, whose counts are reported.
-            host: what is decided for all workers of this host.
-            rows: on the board, by pool and backend id.
+            writer: this worker's own, which knows whether it drains.
+            seats: where each pool counts.
             open_store: makes a client of a URL.
             clock: monotonic seconds.
         """
@@ -83,8 +81,7 @@ class Reporter:
         self._keys = keys
         self._knowledge = knowledge
         self._writer = writer
-        self._host = host
-        self._rows = rows
+        self._seats = seats
         self._clock = clock
         self._rounds = Rounds("report", find_url, open_store=open_store, level=logging.DEBUG)
         self._find_url = find_url
@@ -174,7 +171,7 @@ class Reporter:
         return next((str(reply) for reply in replies if isinstance(reply, Exception)), None)
 
     def _current(self, pool: str, now_ms: int) -> Report:
-        knowledge, now = self._knowledge[pool], self._clock()
+        knowledge, seats, now = self._knowledge[pool], self._seats[pool], self._clock()
         age_s = knowledge.age_s(now)
         return replace(
             self._me,
@@ -182,17 +179,7 @@ class Reporter:
             applied_epoch=knowledge.view.epoch if knowledge.view else 0,
             view_age_ms=None if age_s is None else round(age_s * 1000),
             draining=self._writer.is_draining,
-            tallies={backend: self._tally(row, now) for (name, backend), row in self._rows.items() if name == pool},
-        )
-
-    def _tally(self, row: int, now: float) -> Tally:
-        """One backend's counts and times; on probation, a millisecond of its ejection is left."""
-        standing, started = self._host.standing(row), self._writer.ok_started(row)
-        left_ms = round((standing.ejected_until - now) * 1000)
-        return replace(
-            self._writer.tally(row),
-            ejected_ms=0 if standing.phase(now) is Phase.IN else max(left_ms, 1),
-            ok_age_ms=None if started is None else max(round((now - started) * 1000), 0),
+            tallies={backend: _tally(seats, row, now) for backend, row in seats.rows.items()},
         )
 
     def _note_refusal(self, pool: str, refusal: str | None) -> None:
@@ -209,3 +196,14 @@ class Reporter:
                 for keys in self._keys.values():
                     await client.delete(keys.worker(self._member))
                     await client.zrem(keys.workers, self._member)
+
+
+def _tally(seats: Seats, row: int, now: float) -> Tally:
+    """What this worker saw of a backend, with times; on probation, a millisecond of its ejection is left."""
+    standing, started = seats.board.host.standing(row), seats.writer.ok_started(row)
+    left_ms = round((standing.ejected_until - now) * 1000)
+    return replace(
+        seats.writer.tally(row),
+        ejected_ms=0 if standing.phase(now) is Phase.IN else max(left_ms, 1),
+        ok_age_ms=None if started is None else max(round((now - started) * 1000), 0),
+    )

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sidecar.contract.config import parse
 from sidecar.contract.model import Admin, Health, Verdict, View
 from worker.app import create_app
-from worker.board import Board, rows_of
+from worker.board import Board, Places, board_for
 from worker.view import Knowledge, Selection, candidates
 
 NOW = 1000.0
@@ -28,13 +28,14 @@ class StandIn:
             "routes": [{"pool": "api"}],
         }
         self.config = parse(content, {})
-        self.rows = rows_of(self.config)
-        self.board = Board.create(len(self.rows), 4)
+        self.board = board_for(self.config)
+        places = Places(self.board, None)  # whoever answers need not have a slot
+        self.seats = {name: places.seats(name, pool) for name, pool in self.config.pools.items()}
         self.knowledge = {pool: Knowledge() for pool in self.config.pools}
         self.follower: Any = SimpleNamespace(store_up=True)
 
     def selection(self, pool: str) -> Selection:
-        rows = {backend: row for (name, backend), row in self.rows.items() if name == pool}
+        rows = self.seats[pool].rows
         return candidates(self.config.pools[pool].members, rows, self.knowledge[pool], NOW)
 
     def take_out(self, pool: str) -> None:
@@ -120,7 +121,7 @@ async def test_readiness_does_not_depend_on_the_store(app: FastAPI, runtime: Sta
 
 
 async def test_traffic_is_counted_over_all_workers_and_never_falls(app: FastAPI, runtime: StandIn):
-    row = runtime.rows["api", "b"]
+    row = runtime.seats["api"].rows["b"]
     slot = runtime.board.claim()
     dying, living = runtime.board.writer(slot), runtime.worker()
     for writer in (dying, living):
@@ -128,16 +129,43 @@ async def test_traffic_is_counted_over_all_workers_and_never_falls(app: FastAPI,
         writer.answer(row, 204, 0.25, NOW)
     dying.fail(row, 0.1, NOW)
     dying.retry(row)
+    dying.hedge(row)
     assert await sample(app, "sidebeat_inflight", pool="api", backend="b") == 2
     runtime.board.release(slot)
     assert await sample(app, "sidebeat_inflight", pool="api", backend="b") == 1
     assert await sample(app, "sidebeat_requests_total", pool="api", backend="b", code="2xx") == 2
     assert await sample(app, "sidebeat_requests_total", pool="api", backend="b", code="5xx") == 0
     assert await sample(app, "sidebeat_retries_total", pool="api", backend="b") == 1
+    assert await sample(app, "sidebeat_hedges_total", pool="api", backend="b") == 1
     assert await sample(app, "sidebeat_upstream_failures_total", pool="api", backend="b") == 1
     assert await sample(app, "sidebeat_upstream_first_byte_seconds_count", pool="api", backend="b") == 2
-    total_s = await sample(app, "sidebeat_upstream_first_byte_seconds_sum", pool="api", backend="b")
-    assert math.isclose(total_s or 0, 0.5)
+
+
+async def test_times_are_told_as_histograms(app: FastAPI, runtime: StandIn):
+    row, writer = runtime.seats["api"].rows["b"], runtime.worker()
+    for seconds, whole in ((0.004, True), (0.25, False)):
+        writer.answer(row, 200, seconds, NOW, whole)
+    writer.finish(row, 20.0)
+
+    async def read(name: str, **labels: str) -> float:
+        value = await sample(app, f"sidebeat_{name}", pool="api", backend="b", **labels)
+        assert value is not None
+        return value
+
+    for metric, counts in (("upstream_first_byte_seconds", (1, 2, 2)), ("request_duration_seconds", (1, 1, 2))):
+        buckets = [await read(f"{metric}_bucket", le=bound) for bound in ("0.005", "0.25", "+Inf")]
+        assert (*buckets, await read(f"{metric}_count")) == (*counts, 2)
+    assert math.isclose(await read("upstream_first_byte_seconds_sum"), 0.254)
+    assert math.isclose(await read("request_duration_seconds_sum"), 20.004)
+    other = await sample(app, "sidebeat_request_duration_seconds_count", pool="spare", backend="127.0.0.1:8083")
+    assert other == 0
+
+
+async def test_a_pool_that_found_no_room_is_told_as_the_worker_knows_it(app: FastAPI, runtime: StandIn):
+    alone = Places(Board.create(1, 1, used=0), 0).seats("api", runtime.config.pools["api"])
+    runtime.seats["api"] = alone
+    alone.writer.begin(alone.rows["b"])
+    assert await sample(app, "sidebeat_inflight", pool="api", backend="b") == 1
 
 
 async def test_the_view_is_told_with_its_age(app: FastAPI, runtime: StandIn):
@@ -153,7 +181,7 @@ async def test_the_view_is_told_with_its_age(app: FastAPI, runtime: StandIn):
 
 
 async def test_an_ejection_is_told_until_the_backend_is_back(app: FastAPI, runtime: StandIn):
-    row = runtime.rows["api", "b"]
+    row = runtime.seats["api"].rows["b"]
     assert await sample(app, "sidebeat_ejected", pool="api", backend="b") == 0
     runtime.board.host.eject(row, NOW - 9, NOW - 1, 1)
     assert await sample(app, "sidebeat_ejected", pool="api", backend="b") == 1  # on probation

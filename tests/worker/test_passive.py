@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sidecar.contract.config import parse
 from sidecar.contract.events import Event
 from sidecar.contract.model import Health, Verdict, View
-from worker.board import Board, board_for, rows_of
+from worker.board import Board, Places, board_for
 from worker.failure import Failure
 from worker.outlier import Phase
 from worker.pool import Pool
@@ -27,15 +27,15 @@ class Worker:
     """One worker's pool, without connections."""
 
     def __init__(self, host: "Host", slot: int | None) -> None:
-        self.writer = host.board.writer(slot)
+        config = host.config.pools["api"]
+        seats = Places(host.board, slot).seats("api", config)
+        self.writer = seats.writer
         self.suspects: list[str] = []
         self.told: list[tuple[str, Event, str]] = []
         self.pool = Pool(
             "api",
-            host.config.pools["api"],
-            rows={backend: row for (_, backend), row in rows_of(host.config).items()},
-            board=host.board,
-            writer=self.writer,
+            config,
+            seats=seats,
             draw=lambda count: count // 2,
             loop=LOOP,
             coarse=CoarseClock(NOW),

@@ -24,13 +24,13 @@ from sidecar.contract.keys import WORKER_MS, PoolKeys
 from sidecar.contract.model import Report, Tally, View
 from waiting import eventually
 from worker import rounds
-from worker.board import Board, Writer
+from worker.board import Board, Seats, Writer
 from worker.report import FORGET_MS, Reporter, identity
 from worker.view import Knowledge
 
 KEYS = {"api": PoolKeys("test", "api"), "web": PoolKeys("test", "web@host")}
 API, WEB = KEYS["api"], KEYS["web"]
-ROWS = {("api", "a"): 0, ("api", "b"): 1, ("web", "a"): 2}
+ROWS = {"api": {"a": 0, "b": 1}, "web": {"a": 2}}
 ME = Report(host="host", instance="master", slot=3, pid=77, incarnation="life")
 MEMBER = "host:master:3"
 
@@ -53,8 +53,7 @@ class Reporting:
             self.knowledge,
             find_url,
             writer=self.writer,
-            host=self.board.host,
-            rows=ROWS,
+            seats={pool: Seats(self.board, self.writer, rows) for pool, rows in ROWS.items()},
             open_store=open_store,
             clock=clock,
         )

@@ -6,16 +6,11 @@ from collections.abc import Sequence
 from sidecar.contract.config import Config
 from worker.board import layout
 from worker.board.cells import Cells
+from worker.board.directory import Directory, keys_of
 from worker.board.host import NO_SLOT, HostArea
 from worker.board.layout import Layout
 from worker.board.memory import Memory
 from worker.board.writer import Writer
-
-
-def rows_of(config: Config) -> dict[tuple[str, str], int]:
-    """The board's row of each backend, by pool and id: in the order of the file."""
-    names = [(name, backend.id) for name, pool in config.pools.items() for backend in pool.members]
-    return {name: row for row, name in enumerate(names)}
 
 
 def board_slots(workers: int) -> int:
@@ -24,34 +19,47 @@ def board_slots(workers: int) -> int:
 
 
 def board_for(config: Config) -> "Board":
-    """The board that a config needs; called in the master, before the fork."""
-    decay_s = [pool.balancing.decay_s for pool in config.pools.values() for _ in pool.members]
-    return Board.create(len(decay_s), board_slots(config.listen.workers), decay_s=decay_s)
+    """The board of a master, with room for other configs to come; this one's rows are given out beforehand.
+
+    Called before the fork.
+    """
+    board = Board.create(config.listen.max_backends, board_slots(config.listen.workers), used=0)
+    for name, pool in config.pools.items():
+        board.directory.reserve(keys_of(name, pool))
+    return board
 
 
 class Board(Cells):
     """Memory shared by the workers of one master; ``rows`` backends by ``slots`` workers.
 
-    ``claim`` and ``release`` are the master's alone; ``host`` is written by whichever worker decides.
+    ``claim`` and ``release`` are the master's alone; ``host`` is written by whichever worker decides; ``directory``
+    knows whose row is whose.
     """
 
-    __slots__ = ("host",)
+    __slots__ = ("directory", "host")
 
     def __init__(self, memory: Memory, rows: int, slots: int, decay_s: Sequence[float]) -> None:
         super().__init__(memory, rows, slots, decay_s)
         self.host = HostArea(memory, self._layout)
+        self.directory = Directory(self)
 
     @classmethod
-    def create(cls, rows: int, slots: int, *, decay_s: float | Sequence[float] = 3.0) -> "Board":
+    def create(
+        cls, rows: int, slots: int, *, decay_s: float | Sequence[float] = 1.0, used: int | None = None
+    ) -> "Board":
         """Make an empty board that children of this process will share.
 
         Args:
             rows: how many backends, over all pools.
             slots: how many workers at most.
             decay_s: time constant of the latency sums, for all rows or one for each (``balancing.decay_s``).
+            used: how many of the rows their users number themselves, the others being the directory's to give out;
+                None for all of them.
         """
         each = [decay_s] * rows if isinstance(decay_s, float) else decay_s
-        return cls(Memory(Layout(rows, slots).size), rows, slots, each)
+        board = cls(Memory(Layout(rows, slots).size), rows, slots, each)
+        board._words[layout.ROWS] = rows if used is None else used
+        return board
 
     def claim(self) -> int | None:
         """Hand out the lowest free slot; None when all are taken. Never raises: it runs in ``pre_fork``."""
@@ -62,19 +70,25 @@ class Board(Cells):
                 words[owner + layout.CLAIMED] = 1
                 words[layout.HIGH_WATER] = max(words[layout.HIGH_WATER], slot + 1)
                 return slot
+        words[layout.HOMELESS] += 1
         return None
 
     def release(self, slot: int | None) -> None:
         """Forget what was true only while the slot's worker lived; only after its process is gone.
 
         With the pid goes any canary of the worker's, for which the others look at once. What it saw of failures stays,
-        and so does what it decided. None is a worker that had no slot: nothing to forget.
+        and so does what it decided. None is a worker that had no slot: with the last of them go the rows they held.
         """
-        if slot is None:
-            return
         words = self._words
-        for row in range(self.rows):
+        if slot is None:
+            words[layout.HOMELESS] = max(words[layout.HOMELESS] - 1, 0)
+            if not words[layout.HOMELESS]:
+                self.directory.forget(None)
+            return
+        for row in range(words[layout.ROWS]):
             words[self._layout.in_flight(row, slot)] = 0
+        self.limits.release(slot, words[layout.ROWS])
+        self.directory.forget(slot)
         owner = self._layout.owner(slot)
         for word in range(layout.OWNER_WORDS - 1, -1, -1):  # CLAIMED last: a free slot is a clean one
             words[owner + word] = 0
@@ -93,7 +107,7 @@ class Board(Cells):
         None is a worker past the last slot: it counts in memory of its own, which its siblings do not see.
         """
         if slot is None:
-            alone = Board.create(self.rows, 1, decay_s=self._decay_s)
+            alone = Board.create(self.rows, 1, decay_s=self._decay_s, used=self._words[layout.ROWS])
             writer = alone.writer(alone.claim())
             writer.identity |= NO_SLOT
             return writer

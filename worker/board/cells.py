@@ -1,13 +1,19 @@
 """What can be read from a board: sums over the slots that were ever handed out. Nothing here writes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import exp
+from operator import add
+from typing import Final
 
 from sidecar.contract.model import Tally
 from worker.board import layout
-from worker.board.layout import COUNTER_WORDS, Layout
+from worker.board.layout import BUCKET_WORDS, COUNTER_WORDS, Layout
+from worker.board.limits import LimitArea
 from worker.board.memory import Memory
+
+HUNG_S: Final = 3.0
+"""A worker whose loop has not turned for so long is no longer relied upon; it says each second that it does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,30 +34,26 @@ class Cells:
     """
 
     __slots__ = (
-        "_decay_s",
-        "_high_water",
-        "_inflight",
-        "_layout",
-        "_reals",
-        "_words",
-        "generation",
-        "memory",
-        "rows",
+        "_decay_s", "_high_water", "_inflight", "_layout", "_reals", "_words", "generation", "limits", "memory", "rows",
         "slots",
-    )
+    )  # fmt: skip
 
     def __init__(self, memory: Memory, rows: int, slots: int, decay_s: Sequence[float]) -> None:
         self.memory = memory
         self.rows = rows
         self.slots = slots
+        self.limits = LimitArea(rows, slots)
         self._layout = Layout(rows, slots)
-        self._decay_s = tuple(decay_s)
+        self._decay_s = list(decay_s)
         self._words = memory.words
         self._reals = memory.reals
-        self._high_water = 0
         self.generation = memory.words[layout.GENERATION : layout.GENERATION + 1]
-        self._inflight: list[memoryview] = []  # of each row, the slots below the high water: slicing costs a third
-        self._slice()
+        self._high_water = 0
+        self._inflight: dict[int, memoryview] = {}  # a row's slots below the high water: slicing costs a third
+
+    def pace(self, row: int, decay_s: float) -> None:
+        """Have a row's latency sums fade at this pace, as this process reads and writes them."""
+        self._decay_s[row] = decay_s
 
     def in_flight(self, row: int) -> int:
         """Requests under way to a backend, over all live workers of this host."""
@@ -60,8 +62,13 @@ class Cells:
     def under_way(self, row: int) -> Sequence[int]:
         """The same, a number for each slot handed out so far, which change as they are looked at."""
         if self._words[layout.HIGH_WATER] != self._high_water:
-            self._slice()
-        return self._inflight[row]
+            self._high_water = self._words[layout.HIGH_WATER]
+            self._inflight.clear()
+        try:
+            return self._inflight[row]
+        except KeyError:
+            first = self._layout.in_flight(row, 0)
+            return self._inflight.setdefault(row, self._words[first : first + self._high_water])
 
     def latency(self, row: int, now: float) -> tuple[float, float]:
         """Decayed sum of seconds to headers and decayed number of samples, as of ``now``; both 0.0 with no samples.
@@ -83,22 +90,52 @@ class Cells:
         return Tally(
             inflight=self.in_flight(row),
             requests=self._sum(cells, layout.REQUESTS),
-            responses=self._sum(cells, layout.RESPONSES),
+            responses=sum(self._responses(cell) for cell in cells),
             failures=self._sum(cells, layout.FAILURES),
             retries=self._sum(cells, layout.RETRIES),
-            latency_s=sum(self._reals[cell + layout.LATENCY] for cell in cells),
+            latency_s=self._seconds(cells, layout.WHOLE_S, layout.PARTED_S),
         )
+
+    def attempts(self, rows: Iterable[int]) -> tuple[int, int, int]:
+        """Of some backends, all attempts ever begun; how many were followed by another; how many were hedges."""
+        words = self._words
+        begun = retries = hedges = 0
+        for row in rows:
+            for cell in self._counters_of(row):
+                begun += words[cell + layout.REQUESTS]
+                retries += words[cell + layout.RETRIES]
+                hedges += words[cell + layout.HEDGES]
+        return begun, retries, hedges
+
+    def hedges(self, row: int) -> int:
+        """How many attempts at a backend ever were the second one of a hedged request."""
+        return self._sum(self._counters_of(row), layout.HEDGES)
 
     def statuses(self, row: int) -> tuple[int, ...]:
         """How many responses of each class, 1xx to 5xx, a backend ever gave."""
         cells = list(self._counters_of(row))
         return tuple(self._sum(cells, layout.STATUS + kind) for kind in range(5))
 
+    def first_bytes(self, rows: Iterable[int]) -> tuple[int, ...]:
+        """How many responses of some backends ever took how long to their head.
+
+        A number for each of ``BUCKETS``, and one for all that took longer; what is new since is a difference.
+        """
+        return self._histogram(rows, layout.WHOLE, layout.PARTED)
+
+    def durations(self, rows: Iterable[int]) -> tuple[int, ...]:
+        """The same to the last byte of the response, however it ended; those that last are in none."""
+        return self._histogram(rows, layout.WHOLE, layout.ENDED)
+
+    def duration_s(self, row: int) -> float:
+        """All of these durations of one backend together."""
+        return self._seconds(self._counters_of(row), layout.WHOLE_S, layout.ENDED_S)
+
     def good(self, row: int) -> int:
         """How many good responses a backend ever gave; never falls but when one is cut short after it was counted."""
         words = self._words
         cells = self._counters_of(row)
-        return max(sum(words[cell + layout.RESPONSES] - words[cell + layout.BAD_ANSWERS] for cell in cells), 0)
+        return max(sum(self._responses(cell) - words[cell + layout.BAD_ANSWERS] for cell in cells), 0)
 
     def bad(self, row: int) -> int:
         """How many failures of a backend ever counted as evidence."""
@@ -130,16 +167,31 @@ class Cells:
             if words[owner + layout.CLAIMED]
         ]
 
-    def _slice(self) -> None:
-        self._high_water = self._words[layout.HIGH_WATER]
-        firsts = [self._layout.in_flight(row, 0) for row in range(self.rows)]
-        self._inflight = [self._words[first : first + self._high_water] for first in firsts]
+    def scribe(self, now: float) -> int | None:
+        """Whose worker does what one does for all of them: the lowest slot whose loop turns, else the lowest."""
+        living = [state for state in self.states() if state.pid]
+        turning = [state.slot for state in living if now - state.heartbeat_s < HUNG_S]
+        return min(turning or [state.slot for state in living], default=None)
 
     def _counters_of(self, row: int) -> range:
         """Where a row's counters begin, one place for each slot ever handed out."""
         stride = self.rows * COUNTER_WORDS
         first = self._layout.counter(row, 0)
         return range(first, first + self._words[layout.HIGH_WATER] * stride, stride)
+
+    def _responses(self, cell: int) -> int:
+        """Each has its place in one of two histograms, which lie side by side."""
+        return sum(self._words[cell + layout.WHOLE : cell + layout.ENDED])
+
+    def _histogram(self, rows: Iterable[int], *kinds: int) -> tuple[int, ...]:
+        words, counts = self._words, [0] * BUCKET_WORDS
+        for cell in (cell for row in rows for cell in self._counters_of(row)):
+            for kind in kinds:
+                counts = list(map(add, counts, words[cell + kind : cell + kind + BUCKET_WORDS]))
+        return tuple(counts)
+
+    def _seconds(self, cells: Sequence[int], *kinds: int) -> float:
+        return sum(self._reals[cell + kind] for cell in cells for kind in kinds)
 
     def _sum(self, cells: Sequence[int], word: int) -> int:
         return sum(self._words[cell + word] for cell in cells)

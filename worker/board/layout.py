@@ -1,7 +1,9 @@
 """Where on the board each cell lies, in words.
 
-In this order: a header · in-flight counts, a line of slots for each row · each slot's own state · each slot's counters,
-a block for each row · the host area, a block for each row.
+In this order: a header · in-flight counts, a line of slots for each row · who holds each row, the same · each slot's
+own state · each slot's counters, a block for each row · the directory, an entry for each row · the host area, a block
+for each row. The kernel gives a page its memory when it is first touched, by a reader too: nobody looks at rows that
+were never given out, so that room for many backends costs nothing until they come.
 """
 
 from dataclasses import dataclass
@@ -9,25 +11,44 @@ from typing import Final
 
 HEADER_WORDS: Final = 8
 """Words before the first table: one cache line."""
-HIGH_WATER, GENERATION = range(2)
+HIGH_WATER, GENERATION, ROWS, HOMELESS, TOLD = range(5)
+"""Slots ever handed out; what moves with eligibility; rows ever given out; live workers without a slot; a bit for each
+pool that was said to have no room."""
 
 OWNER_WORDS: Final = 8
 CLAIMED, PID, BOOTED, DRAINING, HEARTBEAT = range(5)
 """Words of a slot's own state."""
 
-COUNTER_WORDS: Final = 24
-"""Words of one slot's counters for one row: three cache lines, shared with no other slot."""
-REQUESTS, RESPONSES, FAILURES, RETRIES, STATUS = range(5)
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the histograms, in seconds, each inclusive; one more bucket takes the rest. Those of Prometheus' own
+clients (``DefBuckets``), and two below them for backends on the same machine."""
+BUCKET_WORDS: Final = len(BUCKETS) + 1
+
+COUNTER_WORDS: Final = 72
+"""Words of one slot's counters for one row: nine cache lines, shared with no other slot."""
+REQUESTS, FAILURES, RETRIES, STATUS = range(4)
 """``STATUS`` is the first of five: 1xx to 5xx."""
-LATENCY, SUM, WEIGHT, STAMP = range(9, 13)
-"""Seconds, as doubles: all times to headers ever; decayed sum; decayed number of samples; when it was last decayed."""
-OK_STARTED = 13
+SUM, WEIGHT, STAMP = range(8, 11)
+"""Of times to headers, as doubles: decayed sum in seconds; decayed number; when they were last decayed."""
+HEDGES = 11
+"""Attempts that were the second one of a hedged request."""
+OK_STARTED = 12
 """When the attempt began that was last answered well (monotonic, a double)."""
-BAD, BAD_ANSWERS, STREAK, STREAK_SEEN = range(16, 20)
+BAD, BAD_ANSWERS, STREAK, STREAK_SEEN = range(13, 17)
 """Evidence: failures that count as such; those of them that were counted as responses, too; failures since the host's
 last good response, and how many good responses the host had counted when the last of them came."""
-SKIP_UNTIL = 20
+SKIP_UNTIL = 17
 """After a hard failure, a double."""
+WHOLE_S, PARTED_S, ENDED_S = range(18, 21)
+"""Seconds, as doubles: all that was ever noted in ``WHOLE``, ``PARTED`` and ``ENDED``. Each only grows: a total that
+falls, if only for a moment, looks to who reads it like a new beginning."""
+WHOLE, PARTED, ENDED = range(24, 24 + 3 * BUCKET_WORDS, BUCKET_WORDS)
+"""Where three histograms begin. A response that comes whole has one time, to its head and to its end: one cell to write
+for most requests, where two histograms of all would be two. Of those in parts, ``PARTED`` has the times to the head and
+``ENDED`` those to the end. Each response is in one of the first two, so they need no count of their own."""
+
+KEY_WORDS: Final = 2
+"""Words of a directory entry: whose row it is, zero for nobody's."""
 
 HOST_WORDS: Final = 8
 EJECTIONS, CANARY = range(2)
@@ -45,7 +66,7 @@ class Layout:
     @property
     def owners(self) -> int:
         """Where the slots' own state begins."""
-        return HEADER_WORDS + self.rows * self.slots
+        return self.held(self.rows, 0)
 
     @property
     def counters(self) -> int:
@@ -53,9 +74,14 @@ class Layout:
         return self.owners + self.slots * OWNER_WORDS
 
     @property
+    def keys(self) -> int:
+        """Where the directory begins."""
+        return self.counters + self.slots * self.rows * COUNTER_WORDS
+
+    @property
     def host(self) -> int:
         """Where the host area begins."""
-        return self.counters + self.slots * self.rows * COUNTER_WORDS
+        return self.keys + self.rows * KEY_WORDS
 
     @property
     def size(self) -> int:
@@ -66,6 +92,10 @@ class Layout:
         """One slot's requests under way to one backend."""
         return HEADER_WORDS + row * self.slots + slot
 
+    def held(self, row: int, slot: int) -> int:
+        """Whether a slot's worker has a pool with this row; past the last slot, whether any worker without one has."""
+        return self.in_flight(self.rows, 0) + row * (self.slots + 1) + slot
+
     def owner(self, slot: int) -> int:
         """A slot's own state."""
         return self.owners + slot * OWNER_WORDS
@@ -73,6 +103,10 @@ class Layout:
     def counter(self, row: int, slot: int) -> int:
         """What one slot has counted of one backend."""
         return self.counters + (slot * self.rows + row) * COUNTER_WORDS
+
+    def key(self, row: int) -> int:
+        """Whose row it is."""
+        return self.keys + row * KEY_WORDS
 
     def host_row(self, row: int) -> int:
         """What is decided of a backend for the whole host."""

@@ -1,18 +1,20 @@
 """One worker's pen: it writes to the cells of its own slot, and to no others."""
 
 import os
+from bisect import bisect_left
 from math import exp
 from typing import Final
 
 from sidecar.contract.model import Tally
 from worker.board import layout
 from worker.board.cells import Cells
-from worker.board.layout import Layout
+from worker.board.layout import BUCKETS, Layout
 
 FAILURE_S: Final = 1.0
 """What a failure costs at least in the decayed sums: a backend that fails fast must not look fast (design §7)."""
 
-_RESPONSES, _OK, _LATENCY = layout.RESPONSES, layout.OK_STARTED, layout.LATENCY
+_WHOLE, _WHOLE_S, _PARTED, _PARTED_S = layout.WHOLE, layout.WHOLE_S, layout.PARTED, layout.PARTED_S
+_OK = layout.OK_STARTED
 _BEFORE_STATUS = layout.STATUS - 1
 _SUM, _WEIGHT, _STAMP = layout.SUM, layout.WEIGHT, layout.STAMP
 
@@ -24,30 +26,36 @@ class Writer:
     """
 
     __slots__ = (
-        "_base", "_counters", "_decay_s", "_inflight", "_owner", "_reals", "_words", "cells", "identity",
+        "_base", "_counters", "_decay_s", "_inflight", "_owner", "_reals", "_words", "cells", "identity", "slot",
     )  # fmt: skip
 
-    def __init__(self, cells: Cells, slot: int, decay_s: tuple[float, ...]) -> None:
+    def __init__(self, cells: Cells, slot: int, decay_s: list[float]) -> None:
         """Take over a slot.
 
         Args:
             cells: the board that the slot is on.
             slot: ours alone from now on.
-            decay_s: time constant of the latency sums, of each row.
+            decay_s: time constant of the latency sums, of each row; the caller's, who may change it.
         """
         where = Layout(cells.rows, cells.slots)
         self.cells = cells
+        self.slot = slot
         self._words = words = cells.memory.words
         self._reals = cells.memory.reals
         self._owner = where.owner(slot)
         self._inflight = [where.in_flight(row, slot) for row in range(cells.rows)]
         self._counters = [where.counter(row, slot) for row in range(cells.rows)]
         self._decay_s = decay_s
-        self._base = [self._counted(row) for row in range(cells.rows)]
+        self._base: dict[int, Tally] = {}
+        for row in range(words[layout.ROWS]):
+            self.take_over(row)
         self.identity = os.getpid() << 16 | slot
         words[self._owner + layout.PID] = os.getpid()
-        for cell in self._counters:
-            self._reals[cell + _OK] = 0.0
+
+    def take_over(self, row: int) -> None:
+        """From here on this worker counts in a row, where others of its slot may have counted before."""
+        self._base[row] = self._counted(row)
+        self._reals[self._counters[row] + _OK] = 0.0
 
     def begin(self, row: int) -> None:
         """An attempt is on its way to the backend."""
@@ -59,23 +67,40 @@ class Writer:
         """The attempt is over: answered to its last byte, failed or given up. Exactly once for each ``begin``."""
         self._words[self._inflight[row]] -= 1
 
-    def answer(self, row: int, code: int, latency_s: float, now: float) -> None:
-        """Response headers came ``latency_s`` after the attempt began, and the backend is not to blame for them."""
+    def answer(self, row: int, code: int, latency_s: float, now: float, whole: bool = True) -> None:  # noqa: FBT001, FBT002
+        """Response headers came ``latency_s`` after the attempt began, and the backend is not to blame for them.
+
+        ``whole``: with all of the body; else ``finish`` is to follow when that has ended.
+        """
         cell = self._counters[row]
         words = self._words
         reals = self._reals
-        words[cell + _RESPONSES] += 1
         words[cell + _BEFORE_STATUS + (code // 100 if 100 <= code < 600 else 5)] += 1
-        reals[cell + _LATENCY] += latency_s
+        if whole:
+            words[cell + _WHOLE + bisect_left(BUCKETS, latency_s)] += 1
+            reals[cell + _WHOLE_S] += latency_s
+        else:
+            words[cell + _PARTED + bisect_left(BUCKETS, latency_s)] += 1
+            reals[cell + _PARTED_S] += latency_s
         reals[cell + _OK] = now - latency_s
         self._sample(row, cell, latency_s, now)
 
-    def error(self, row: int, code: int, latency_s: float, now: float) -> None:
-        """The same, where the answer is ``outlier.is_bad``: counted as a response, and never as good."""
+    def finish(self, row: int, duration_s: float) -> None:
+        """The body of a response that came in parts has ended, in whatever way, so long after the attempt began."""
+        cell = self._counters[row]
+        self._words[cell + layout.ENDED + bisect_left(BUCKETS, duration_s)] += 1
+        self._reals[cell + layout.ENDED_S] += duration_s
+
+    def error(self, row: int, code: int, latency_s: float, now: float, whole: bool = True) -> None:  # noqa: FBT001, FBT002
+        """The same, where the answer is ``outlier.is_bad``: a response, never a good one, and as slow as any failure.
+
+        Else one that answers a tenth with fast errors looks like the fastest, and gets 1.2 times its share (simulated).
+        """
         cell = self._counters[row]
         started = self._reals[cell + _OK]
         self._words[cell + layout.BAD_ANSWERS] += 1  # first: for no moment is it a good one
-        self.answer(row, code, latency_s, now)
+        self.answer(row, code, latency_s, now, whole)
+        self._reals[cell + _SUM] += max(FAILURE_S - latency_s, 0.0)
         self._reals[cell + _OK] = started
 
     def fail(self, row: int, elapsed_s: float, now: float) -> None:
@@ -109,6 +134,19 @@ class Writer:
     def retry(self, row: int) -> None:
         """An attempt at this backend is followed by another one."""
         self._words[self._counters[row] + layout.RETRIES] += 1
+
+    def hedge(self, row: int) -> None:
+        """The attempt just begun is the second one of a hedged request."""
+        self._words[self._counters[row] + layout.HEDGES] += 1
+
+    def outlasted(self, row: int, elapsed_s: float, now: float) -> None:
+        """Nobody waited any longer for the head, which would have taken at least ``elapsed_s``.
+
+        Were it left out, a slow backend would be known by its fast answers alone. Below the mean it says nothing.
+        """
+        total, weight = self.cells.latency(row, now)
+        if elapsed_s * weight > total:
+            self._sample(row, self._counters[row], elapsed_s, now)
 
     def status(self, row: int, code: int) -> None:
         """Count a response by its class; a code outside 100 to 599 counts as 5xx (RFC 9110 §15)."""
@@ -152,10 +190,10 @@ class Writer:
         words, cell = self._words, self._counters[row]
         return Tally(
             requests=words[cell + layout.REQUESTS],
-            responses=words[cell + layout.RESPONSES],
+            responses=sum(words[cell + layout.WHOLE : cell + layout.ENDED]),
             failures=words[cell + layout.FAILURES],
             retries=words[cell + layout.RETRIES],
-            latency_s=self._reals[cell + _LATENCY],
+            latency_s=self._reals[cell + _WHOLE_S] + self._reals[cell + _PARTED_S],
         )
 
     def _sample(self, row: int, cell: int, seconds: float, now: float) -> None:

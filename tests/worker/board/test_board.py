@@ -3,7 +3,7 @@
 import os
 import signal
 from functools import partial
-from math import exp
+from math import exp, inf
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,8 @@ from forks import forked
 from sidecar.contract.config import parse
 from sidecar.contract.model import Tally
 from waiting import eventually_sync
-from worker.board import Board, board_for, board_slots, rows_of
+from worker.board import BUCKETS, Board, board_for, board_slots
+from worker.board.directory import keys_of
 
 
 def claimed(board: Board) -> int:
@@ -42,25 +43,16 @@ def board(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bo
     return Board.create(3, 4)
 
 
-def test_every_backend_of_every_pool_has_a_row_in_the_order_of_the_file():
-    rows = rows_of(CONFIG)
+def test_every_backend_of_every_pool_has_a_row_before_there_is_a_worker():
+    board = board_for(CONFIG)
+    keys = [key for name, pool in CONFIG.pools.items() for key in keys_of(name, pool)]
 
-    assert list(rows.items()) == [(("api", "127.0.0.1:1"), 0), (("api", "b"), 1), (("web", "127.0.0.1:1"), 2)]
+    assert board.directory.reserve(keys) == [0, 1, 2]
 
 
 def test_there_are_four_slots_a_worker_and_never_less_than_64():
     assert (board_slots(1), board_slots(16), board_slots(17)) == (64, 64, 68)
-    assert (board_for(CONFIG).rows, board_for(CONFIG).slots) == (3, 160)
-
-
-def test_each_pool_decays_at_its_own_pace():
-    board = board_for(CONFIG)
-    writer = board.writer(claimed(board))
-    for row in (0, 2):
-        writer.answer(row, 200, 1.0, now=0.0)
-
-    assert board.latency(0, now=3.0) == pytest.approx((exp(-1), exp(-1)))
-    assert board.latency(2, now=3.0) == pytest.approx((exp(-2), exp(-2)))
+    assert (board_for(CONFIG).rows, board_for(CONFIG).slots) == (CONFIG.listen.max_backends, 160)
 
 
 def test_slots_are_handed_out_from_the_lowest_until_none_is_left(board: Board):
@@ -119,6 +111,36 @@ def test_a_response_is_counted_by_its_class(board: Board, code: int, kind: int):
     assert board.tally(1) == Tally()
 
 
+def test_each_response_has_its_place_in_both_histograms_once_it_has_ended(board: Board):
+    first, second = (board.writer(claimed(board)) for _ in range(2))
+    first.answer(1, 200, 0.001, 1.0)
+    second.answer(1, 200, 0.0011, 1.0)
+    first.answer(1, 200, 0.02, 1.0, False)
+    first.error(1, 500, 60.0, 1.0, False)
+    heads = dict(zip((*BUCKETS, inf), board.first_bytes([1]), strict=True))
+    assert {bound: count for bound, count in heads.items() if count} == {0.001: 1, 0.0025: 1, 0.025: 1, inf: 1}
+    assert sum(board.durations([1])) == 2
+    assert board.duration_s(1) == pytest.approx(0.0021)
+
+    first.finish(1, 7.0)
+    first.finish(1, 61.0)
+
+    ends = dict(zip((*BUCKETS, inf), board.durations([1]), strict=True))
+    assert {bound: count for bound, count in ends.items() if count} == {0.001: 1, 0.0025: 1, 10.0: 1, inf: 1}
+    assert board.duration_s(1) == pytest.approx(0.0021 + 7 + 61)
+    assert board.tally(1).responses == 4
+    assert board.tally(1).latency_s == pytest.approx(0.0021 + 0.02 + 60)
+    assert board.good(1) == 3
+
+
+def test_several_backends_have_one_histogram_together(board: Board):
+    writer = board.writer(claimed(board))
+    for row in (0, 1, 1):
+        writer.answer(row, 200, 0.003, 1.0)
+    assert sum(board.first_bytes([0, 1])) == sum(board.durations([0, 1])) == board.first_bytes([0, 1])[2] == 3
+    assert sum(board.first_bytes([0])) == 1
+
+
 def test_a_fast_failure_does_not_look_fast(board: Board):
     writer = board.writer(claimed(board))
     writer.fail(0, 0.001, now=10.0)
@@ -127,6 +149,29 @@ def test_a_fast_failure_does_not_look_fast(board: Board):
     assert board.latency(0, now=10.0) == (1.0, 1.0)
     assert board.latency(1, now=10.0) == (4.0, 1.0)
     assert board.tally(1).latency_s == 0
+
+
+def test_a_time_that_nobody_waited_out_counts_where_it_says_something(board: Board):
+    """One that is below the mean is no sign that the backend became faster: nobody knows what it would have been."""
+    writer = board.writer(claimed(board))
+    writer.answer(0, 200, 0.1, 10.0)
+    writer.outlasted(0, 0.01, 10.0)
+    assert board.latency(0, 10.0) == (0.1, 1.0)
+    writer.outlasted(0, 0.3, 10.0)
+    assert board.latency(0, 10.0) == (0.4, 2.0)
+
+
+def test_attempts_are_told_apart_over_rows_and_workers(board: Board):
+    for slot in (claimed(board), claimed(board)):
+        writer = board.writer(slot)
+        for row in (0, 1):
+            for _ in range(3):
+                writer.begin(row)
+        writer.retry(0)
+        writer.hedge(1)
+    assert board.attempts((0, 1)) == (12, 2, 2)
+    assert board.attempts((0,)) == (6, 2, 0)
+    assert [board.hedges(row) for row in (0, 1)] == [0, 2]
 
 
 def test_a_backend_without_samples_has_no_latency(board: Board):
@@ -226,7 +271,7 @@ def test_what_a_dead_worker_learned_of_latency_fades_instead_of_vanishing(board:
 
     board.release(slot)
 
-    assert board.latency(0, now=3.0) == pytest.approx((2 * exp(-1), exp(-1)))
+    assert board.latency(0, now=1.0) == pytest.approx((2 * exp(-1), exp(-1)))
 
 
 def test_in_flight_of_a_killed_worker_is_gone_for_its_siblings(board: Board):
