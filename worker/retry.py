@@ -1,12 +1,14 @@
 """Whether a failed attempt may be made again elsewhere (RFC 9110 §9.2.2, design of retries in README).
 
 Pure. Only before the first response byte was passed on. A connect failure frees any method, since nothing was sent;
-everything else needs a request that may be repeated and a body that is still at hand.
+everything else needs a request that may be repeated and a body that is still at hand. And only as often as the budget
+allows: where everything fails, retries are load that helps nobody.
 """
 
 from collections.abc import Collection
 
 from worker.failure import RETRY_CONDITION, Failure, Stage
+from worker.recent import WINDOW_S, Recent
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 GATEWAY_ERRORS = frozenset({502, 503, 504})
@@ -39,3 +41,36 @@ class RetryRules:
         if failure.stage is Stage.CONNECT:
             return connect_failures <= self._connect_retries
         return repeatable and other_failures <= self._num_retries
+
+
+class Budget:
+    """How many more attempts than requests a pool may make within ten seconds, all workers of the host together.
+
+    Counts are those that all of them see, and only grow. A worker that has just come knows of nothing before.
+    """
+
+    __slots__ = ("_floor", "_ratio", "_recent")
+
+    def __init__(self, ratio: float, per_s: float, now: float, requests: int, extra: int) -> None:
+        """Begin.
+
+        Args:
+            ratio: of the requests, how many may have another attempt.
+            per_s: how many may beyond that, however few requests there are.
+            now: monotonic.
+            requests: all ever made, without what is paid for from budgets.
+            extra: attempts ever paid for from this one.
+        """
+        self._ratio = ratio
+        self._floor = per_s * WINDOW_S
+        self._recent = Recent(now, (requests, extra))
+
+    def note(self, now: float, requests: int, extra: int) -> None:
+        """Take a sample; about once a second."""
+        if self._recent.is_due(now):
+            self._recent.note(now, (requests, extra))
+
+    def allows(self, now: float, requests: int, extra: int) -> bool:
+        """Whether there is enough left for one more."""
+        made, spent = self._recent.growth(now, (requests, extra))
+        return spent + 1 <= self._ratio * made + self._floor

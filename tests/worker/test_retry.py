@@ -1,9 +1,12 @@
 """The retry table: which failure frees which request for another try, and how often."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from worker.failure import RETRY_CONDITION, Failure, Stage
-from worker.retry import GATEWAY_ERRORS, IDEMPOTENT, RetryRules
+from worker.recent import WINDOW_S
+from worker.retry import GATEWAY_ERRORS, IDEMPOTENT, Budget, RetryRules
 
 EVERYTHING = ("connect_failure", "reset", "gateway_error", "timeout")
 CONNECT = [failure for failure in Failure if failure.stage is Stage.CONNECT]
@@ -77,3 +80,61 @@ def test_the_statuses_worth_another_try_are_named_only_where_there_may_be_one(re
 def test_idempotent_methods_are_those_of_the_rfc():
     """RFC 9110 §9.2.2; an unknown method or another case of a known one is not."""
     assert {b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"} == IDEMPOTENT
+
+
+# The budget
+
+
+def test_a_budget_is_a_share_of_the_requests():
+    budget = Budget(0.2, 0.0, 0.0, 0, 0)
+    assert not budget.allows(1.0, 4, 0)
+    assert budget.allows(1.0, 5, 0)
+    assert not budget.allows(1.0, 5, 1)
+    assert budget.allows(1.0, 10, 1)
+
+
+def test_beyond_its_share_a_budget_has_a_floor_for_the_whole_window():
+    budget = Budget(0.0, 3.0, 0.0, 0, 0)
+    assert [spent for spent in range(100) if budget.allows(1.0, 0, spent)] == list(range(30))
+
+
+def test_without_share_and_floor_nothing_is_allowed():
+    assert not Budget(0.0, 0.0, 0.0, 0, 0).allows(1.0, 1_000_000, 0)
+
+
+def test_what_was_spent_long_ago_is_forgotten():
+    budget = Budget(0.0, 1.0, 0.0, 0, 0)
+    assert not budget.allows(1.0, 0, 10)
+    for second in range(1, 13):
+        budget.note(float(second), 0, 10)
+    assert budget.allows(12.0, 0, 10)
+
+
+def test_what_was_counted_before_the_worker_came_is_none_of_its_budget():
+    budget = Budget(0.2, 0.0, 0.0, 1_000_000, 1_000)
+    assert not budget.allows(1.0, 1_000_000, 1_000)
+    assert budget.allows(1.0, 1_000_005, 1_000)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.0, 0.5), st.integers(0, 30)), max_size=100),
+    st.sampled_from([0.0, 0.02, 0.2, 1.0]),
+    st.sampled_from([0.0, 0.3, 10.0]),
+)
+def test_where_everything_fails_load_grows_by_no_more_than_the_budget(waves, ratio, per_s):
+    """Each request fails, and each asks for another attempt: over any ten seconds no more are made than allowed."""
+    budget = Budget(ratio, per_s, 0.0, 0, 0)
+    now = requests = extra = 0.0
+    made, spent = [], []
+    for pause, count in waves:
+        now += pause
+        for _ in range(count):
+            requests += 1
+            made.append(now)
+            if budget.allows(now, int(requests), int(extra)):
+                extra += 1
+                spent.append(now)
+        budget.note(now, int(requests), int(extra))
+    total_s = now
+    windows = int(total_s // WINDOW_S) + 1
+    assert len(spent) <= ratio * len(made) + per_s * WINDOW_S * windows
