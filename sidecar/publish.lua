@@ -28,6 +28,11 @@ end
 local seq = recorded(text('HGET', beat, 'seq'), '^(%d+)$') + 1
 write('HSET', beat, 'seq', decimal(seq), 'epoch', decimal(epoch), 'store_id', plan.store_id,
   'redis_ms', decimal(now), 'leader', owner, 'token', token)
+if plan.probe_ms ~= '' then
+  write('HSET', beat, 'probe_ms', plan.probe_ms)
+else
+  redis.call('HDEL', beat, 'probe_ms')
+end
 
 local at = 4
 for _, fields in ipairs(plan.hashes) do

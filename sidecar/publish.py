@@ -15,7 +15,7 @@ from importlib import resources
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from sidecar.contract.codec import ContractError, decode_view, reading_from_hash, view_body
+from sidecar.contract.codec import ContractError, decode_view, probe_times_text, reading_from_hash, view_body
 from sidecar.contract.keys import (
     DEPARTED_MS,
     EVENTS_LENGTH,
@@ -72,7 +72,8 @@ class Change:
 class Edition:
     """What is to be written. ``view`` None: a heartbeat. Hashes and histories are by backend id.
 
-    ``departed`` are backends that are not members any more, whose keys may expire.
+    ``departed`` are backends that are not members any more, whose keys may expire. ``probe_ms`` is what the latest
+    probes took, for workers that pick by it; None: there are none in this pool.
     """
 
     view: View | None = None
@@ -80,6 +81,7 @@ class Edition:
     histories: Mapping[str, Fields] = field(default_factory=dict)
     changes: Sequence[Change] = ()
     departed: Collection[str] = ()
+    probe_ms: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +182,7 @@ def _plan(edition: Edition, *, by: str, store_id: str) -> dict[str, object]:
     """The script's orders; every number in them is text, since Lua's would be floats."""
     return {
         "store_id": store_id,
+        "probe_ms": "" if edition.probe_ms is None else probe_times_text(edition.probe_ms),
         "hashes": [_flat(fields) for fields in edition.hashes.values()],
         "histories": [_flat(fields) for fields in edition.histories.values()],
         "events": [_flat(_event(change, by)) for change in edition.changes],

@@ -14,7 +14,7 @@ from contextlib import suppress
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from sidecar.contract.codec import ContractError, decode_view
+from sidecar.contract.codec import ContractError, decode_view, probe_times_of
 from sidecar.contract.connect import connect
 from sidecar.contract.events import Event, line
 from sidecar.contract.keys import PoolKeys
@@ -32,7 +32,7 @@ Shorter than the ``health_check_interval`` of the client, whose own question wou
 WATCH_S = 0.25
 RECALL_S = 0.5
 """What reading the copies may take before the store is asked."""
-BEAT_FIELDS = ("seq", "epoch", "store_id", "redis_ms")
+BEAT_FIELDS = ("seq", "epoch", "store_id", "redis_ms", "probe_ms")
 
 _log = logging.getLogger(__name__)
 
@@ -185,14 +185,16 @@ def _beat_or_problem(reply: object, redis_now_ms: int) -> Beat | ContractError |
         return ContractError(f"the beat cannot be read: {reply}")
     if not any(reply):
         return None
-    seq, epoch, store_id, redis_ms = (str(field) for field in reply)
+    *said, probe_ms = reply
+    seq, epoch, store_id, redis_ms = map(str, said)
     if not all(number.isdecimal() and len(number) < 16 for number in (seq, epoch, redis_ms)):
         return ContractError(
             f"the beat cannot be read: seq={seq[:20]!r} epoch={epoch[:20]!r} redis_ms={redis_ms[:20]!r}"
         )
     if int(epoch) > redis_now_ms + AHEAD_MS:
         return ContractError(f"the beat's epoch {epoch} is more than a day ahead of the store's clock")
-    return Beat(seq=int(seq), epoch=int(epoch), store_id=store_id, redis_ms=int(redis_ms))
+    times = probe_times_of(probe_ms) if isinstance(probe_ms, str) else {}
+    return Beat(seq=int(seq), epoch=int(epoch), store_id=store_id, redis_ms=int(redis_ms), probe_ms=times)
 
 
 def _text(raw: object) -> str:

@@ -18,7 +18,7 @@ and only what the operator asked for still holds. Traffic never stops for want o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
 from typing import NamedTuple
@@ -63,12 +63,16 @@ class Tier(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """The monitor's heartbeat: ``seq`` moves each second, ``epoch`` and ``store_id`` name the view in force."""
+    """The monitor's heartbeat: ``seq`` moves each second, ``epoch`` and ``store_id`` name the view in force.
+
+    ``probe_ms`` is what the latest probes took, by id of those that passed; empty where nobody is picked by it.
+    """
 
     seq: int
     epoch: int
     store_id: str
     redis_ms: int
+    probe_ms: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +137,11 @@ class Knowledge:
     def _lasts_s(self) -> float:
         """How long verdicts stand unconfirmed; a view of epoch 0 was not published: it is a copy."""
         return STALE_S if self._view is None or self._view.epoch else COPY_S
+
+    def probe_s(self, backend_id: str) -> float | None:
+        """What the latest probe of a backend took, as last heard; None: it failed, or nobody says."""
+        probe_ms = self._beat.probe_ms.get(backend_id) if self._beat is not None else None
+        return None if probe_ms is None else probe_ms / 1000
 
     def holds_until(self, now: float) -> float:
         """When time alone will next change what the view says: an ejection ends, or all of it expires (monotonic)."""

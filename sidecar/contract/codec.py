@@ -150,7 +150,27 @@ def _milliseconds(text: str | None) -> float | None:
         value = float(text or "")
     except ValueError:
         return None
-    return value if 0 <= value < 1e12 else None
+    return value if _is_time(value) else None
+
+
+def probe_times_text(probe_ms: Mapping[str, float]) -> str:
+    """The field ``probe_ms`` of the beat: milliseconds by backend id."""
+    return json.dumps({name: round(value, 1) for name, value in probe_ms.items()}, separators=(",", ":"))
+
+
+def probe_times_of(text: str) -> dict[str, float]:
+    """Read it; what is unreadable counts as absent: it is no reason to doubt the beat."""
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(fields, dict):
+        return {}
+    return {name: float(value) for name, value in fields.items() if _is_time(value)}
+
+
+def _is_time(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and 0 <= value < 1e12
 
 
 def report_hash(report: Report) -> dict[str, str]:

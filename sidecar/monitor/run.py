@@ -68,7 +68,7 @@ async def run(config: Config, environ: Mapping[str, str]) -> None:
                 copy = SavedIntents(directory, watch.pool, url)
                 leader = Leader(
                     watch=watch,
-                    told=Told(watch, clock, pool.hash, new_veto),
+                    told=Told(watch, clock, pool.hash, new_veto, tells_probes=pool.balancing.policy == "fastest"),
                     tenure=Tenure(Lease(redis, keys, owner), clock, watch.pool),
                     orders=Orders(redis, keys, watch=watch, copy=copy, owner=owner),
                     publisher=Publisher(redis, keys, owner),

@@ -20,12 +20,19 @@ class Told:
     """The verdicts that were published, and the editions that follow from what has changed since."""
 
     def __init__(
-        self, watch: Watch, clock: WireClock, config_hash: str, new_veto: Callable[[], Veto] | None = None
+        self,
+        watch: Watch,
+        clock: WireClock,
+        config_hash: str,
+        new_veto: Callable[[], Veto] | None = None,
+        *,
+        tells_probes: bool = False,
     ) -> None:
-        """``new_veto`` None: no verdict is ever held."""
+        """``new_veto`` None: no verdict is ever held. ``tells_probes``: each edition says what the probes took."""
         self._watch = watch
         self._outlook = Outlook(watch, clock, new_veto)
         self._config_hash = config_hash
+        self._tells_probes = tells_probes
         self._traffic: Mapping[str, Traffic] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._ejected: Mapping[str, float] = {}
@@ -76,6 +83,7 @@ class Told:
             hashes=self._hashes(verdicts, changed if self._is_certain else verdicts.keys()),
             changes=[*self._changes(verdicts), *_doubts(self._suspect, suspect)],
             departed=frozenset(self._departed),
+            probe_ms=self._probe_ms(),
         )
 
     def heartbeat(self, now: float) -> Edition | None:
@@ -87,7 +95,14 @@ class Told:
         return Edition(
             hashes=self._hashes(verdicts, verdicts.keys()),
             histories={name: self._history(name) for name in sorted(probed)},
+            probe_ms=self._probe_ms(),
         )
+
+    def _probe_ms(self) -> dict[str, float] | None:
+        """What the latest probes took; a refusal is quick, so one that failed has no time."""
+        if not self._tells_probes:
+            return None
+        return {name: result.total_ms for name, result in self._watch.results.items() if result.passed}
 
     def accepted(self, edition: Edition) -> None:
         """The store took it."""

@@ -12,7 +12,7 @@ import pytest
 from backend import Backend, answers, stalls
 from redis_server import RedisServer
 from sidecar.admin import ask
-from sidecar.contract.codec import decode_view, encode_view, report_hash
+from sidecar.contract.codec import decode_view, encode_view, probe_times_of, report_hash
 from sidecar.contract.config import Config, ConfigError, parse
 from sidecar.contract.connect import connect
 from sidecar.contract.events import Event
@@ -128,6 +128,17 @@ async def newer_beat(eyes: Eyes, than: dict[str, str]) -> dict[str, str]:
     beat = await eyes.beat()
     assert int(beat["seq"]) > int(than["seq"]) + 1
     return beat
+
+
+async def test_a_pool_that_goes_by_probes_has_their_times_in_its_beat(
+    redis_server: RedisServer, namespace: str, eyes: Eyes, backends: list[Backend]
+):
+    backends[2].refuse()
+    async with monitoring(config_for(redis_server.url, namespace, *backends, balancing={"policy": "fastest"})):
+        await eventually(lambda: eyes.are(b0="healthy", b1="healthy", b2="unhealthy"))
+        times = probe_times_of((await eyes.beat())["probe_ms"])
+    assert times.keys() == {"b0", "b1"}, "a refusal is quick"
+    assert all(0 < value < 300 for value in times.values())
 
 
 async def test_a_killed_backend_is_unhealthy_with_its_reason_and_comes_back_in_slow_start(

@@ -9,7 +9,7 @@ import pytest
 from fakeredis import FakeAsyncRedis
 
 from redis_server import RedisServer
-from sidecar.contract.codec import backend_hash, decode_view, encode_view
+from sidecar.contract.codec import backend_hash, decode_view, encode_view, probe_times_of
 from sidecar.contract.connect import connect
 from sidecar.contract.keys import DEPARTED_MS, EVENTS_LENGTH, HISTORY_LENGTH, HISTORY_MS, PoolKeys, pools_index
 from sidecar.contract.model import Health, Reading, Verdict, View
@@ -102,6 +102,17 @@ async def test_an_epoch_from_next_year_is_rubbish(redis: Store, keys: PoolKeys, 
     receipt = await leader.write(leader.edition(UP))
     assert receipt.epoch < ahead
     assert receipt.repaired == (keys.view,)
+
+
+async def test_the_beat_says_what_probes_took_where_somebody_picks_by_it(redis: Store, keys: PoolKeys, leader: Leader):
+    await leader.write(leader.edition(UP, probe_ms={"a:1": 1.54}))
+    assert await redis.hget(keys.beat, "probe_ms") == '{"a:1":1.5}'
+    await leader.write(Edition(probe_ms={"a:1": 2.0, "b:2": 30.0}))
+    assert probe_times_of(await redis.hget(keys.beat, "probe_ms")) == {"a:1": 2.0, "b:2": 30.0}
+    await leader.write(Edition(probe_ms={}))
+    assert await redis.hget(keys.beat, "probe_ms") == "{}"
+    await leader.write(Edition())
+    assert not await redis.hexists(keys.beat, "probe_ms"), "the next leader's config has another policy"
 
 
 async def test_beat_hashes_events_and_push_go_out_with_the_view(redis: Store, keys: PoolKeys, leader: Leader):

@@ -139,6 +139,20 @@ async def test_a_view_without_a_heartbeat_is_better_than_none(fake: Redis, follo
     await following.until_epoch(5)
 
 
+@pytest.mark.usefixtures("quick_polls")
+async def test_what_probes_took_is_known_with_the_next_beat_and_garbage_there_spoils_none(
+    fake: Redis, following: Following
+):
+    await publish(fake, a_view(5))
+    await fake.hset(API.beat, "probe_ms", '{"a":1.5}')
+    await eventually(lambda: following.knowledge.probe_s("a") == 0.0015)
+    await fake.hset(API.beat, "probe_ms", "fast")
+    await eventually(lambda: following.knowledge.probe_s("a") is None)
+    await publish(fake, a_view(6), seq=2)
+    await following.until_epoch(6)
+    assert following.freshness is Freshness.FRESH
+
+
 async def test_a_push_brings_the_next_view_at_once(fake: Redis, following: Following, monkeypatch: pytest.MonkeyPatch):
     await publish(fake, a_view(5))
     await following.until_epoch(5)

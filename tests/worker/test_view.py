@@ -1,5 +1,7 @@
 """Which backends may be picked, given what is known and how old that is."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -269,6 +271,15 @@ def test_a_beat_that_does_not_advance_makes_nothing_younger():
         knowledge.beat(beat(1), NOW + second, age_s=0.0)
 
     assert knowledge.age_s(NOW + 4) == 4
+
+
+def test_the_latest_beat_says_what_probes_took():
+    knowledge = Knowledge()
+    assert knowledge.probe_s("a") is None
+    knowledge.beat(replace(beat(1), probe_ms={"a": 1.5, "b": 20.0}), NOW, age_s=0.0)
+    assert knowledge.probe_s("a") == 0.0015
+    knowledge.beat(replace(beat(2), probe_ms={"b": 30.0}), NOW + 1, age_s=0.0)
+    assert (knowledge.probe_s("a"), knowledge.probe_s("b")) == (None, 0.03)
 
 
 def test_a_jump_of_the_stores_clock_does_not_age_a_beat_that_is_new_to_us():

@@ -10,6 +10,8 @@ from sidecar.contract.codec import (
     backend_hash,
     decode_view,
     encode_view,
+    probe_times_of,
+    probe_times_text,
     reading_from_hash,
     report_from_hash,
     report_hash,
@@ -123,3 +125,19 @@ def test_a_reading_survives_the_hash_and_garbage_in_it_counts_as_absent():
     assert fields["weight"] == "2"
     assert reading_from_hash(fields) == reading
     assert reading_from_hash({"ok_streak": "-1", "fail_streak": "many", "probe_ms": "nan"}) == Reading()
+
+
+@given(st.dictionaries(names, st.floats(min_value=0, max_value=1e6)))
+def test_probe_times_come_back_to_a_tenth_of_a_millisecond(probe_ms):
+    assert probe_times_of(probe_times_text(probe_ms)) == {name: round(value, 1) for name, value in probe_ms.items()}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "fast", "7", "[1]", "[" * 100_000, '{"a":"1"}', '{"a":-1}', '{"a":NaN}', '{"a":true}']
+)
+def test_probe_times_that_cannot_be_read_are_absent(text):
+    assert probe_times_of(text) == {}
+
+
+def test_of_several_probe_times_those_that_can_be_read_count():
+    assert probe_times_of('{"a":1,"b":null,"c":2.5,"d":1e400}') == {"a": 1.0, "c": 2.5}

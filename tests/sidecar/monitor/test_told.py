@@ -188,3 +188,20 @@ def test_a_change_of_state_comes_with_what_the_probes_brought(teller: Teller):
     [change] = teller.changes()
     assert change.reason == "no answer within 1.0 s"
     assert change.evidence == "1 failed in a row; the latest: no answer within 1.0 s, after 1000.0 ms"
+
+
+@pytest.mark.parametrize("tells_probes", [True, False])
+def test_what_the_latest_probes_took_is_told_with_each_edition_to_those_who_pick_by_it(tells_probes: bool):
+    pool = Watched("a", "b", "c")
+    clock = WireClock()
+    clock.learn(REDIS_MS, sent=NOW, received=NOW)
+    told = Told(pool.watch, clock, "c0ffee", tells_probes=tells_probes)
+    pool.probed("a", "b", now=NOW)
+    pool.probed("b", result=SILENT, now=NOW)
+    edition = told.edition(token=1, store_id="s", now=NOW)
+    assert edition is not None
+    told.accepted(edition)
+    heartbeat = told.heartbeat(NOW)
+    assert heartbeat is not None
+    expected = {"a": 1.5} if tells_probes else None
+    assert edition.probe_ms == heartbeat.probe_ms == expected
