@@ -10,6 +10,8 @@ LEASE_MS = 3_000
 """How long a lease lives unrenewed; with a renewal each second a paused leader is replaced within 3.25 s."""
 WORKER_MS = 5_000
 """A worker that has not reported for five heartbeats is gone."""
+SHARE_MS = 5_000
+"""Places that an instance has not renewed for so long are anybody's."""
 DEPARTED_MS = 3_600_000
 """Keys of a backend that left the config stay an hour for whoever asks why."""
 HISTORY_MS = 3_600_000
@@ -26,7 +28,8 @@ MEANINGS: dict[str, str] = {
     "events": "what changed, from, to, why and by whom (about the last 1000)",
     "history": "latency and outcome of one backend's probes, for a sparkline",
     "admin": "what the operator asked for: drain, maint, weight",
-    "quota": "requests leased from a backend's window",
+    "share": "how many requests each instance may have under way to a backend, leased each second for five",
+    "quota": "how many requests to a backend are leased of a window; its number is unix time by the window's length",
     "pools": "the pools of this namespace",
 }
 """One line for a person, by the first word after the pool's prefix."""
@@ -61,7 +64,7 @@ class PoolKeys:
 
     @property
     def beat(self) -> str:
-        """Hash: seq, epoch, store_id, redis_ms, leader, token."""
+        """Hash: seq, epoch, store_id, redis_ms, leader, token; probe_ms where backends are picked by it."""
         return f"{self.prefix}beat"
 
     @property
@@ -106,6 +109,14 @@ class PoolKeys:
     def history(self, backend_id: str) -> str:
         """Stream of one backend's probes."""
         return f"{self.prefix}history:{backend_id}"
+
+    def share(self, backend_id: str) -> str:
+        """Hash of one backend's limits: ``<host>:<instance>`` to its places, as JSON; and the limits."""
+        return f"{self.prefix}share:{backend_id}"
+
+    def quota(self, backend_id: str, window: int) -> str:
+        """String: requests leased of a window, by its number; expires after two."""
+        return f"{self.prefix}quota:{backend_id}:{window}"
 
     def worker(self, member: str) -> str:
         """Hash of one worker; ``member`` is its name in ``workers``."""

@@ -14,7 +14,8 @@ from sidecar.contract.codec import ContractError, decode_view, reading_from_hash
 from sidecar.contract.connect import connect, plainly, without_password
 from sidecar.contract.keys import PoolKeys, pools_index
 from sidecar.contract.model import Intent, Report, Verdict, View
-from sidecar.status.records import BackendStatus, PoolStatus, Status, UnreadableError, WorkerStatus
+from sidecar.status.limits import limits_of, quota_key
+from sidecar.status.records import BackendStatus, LimitStatus, PoolStatus, Status, UnreadableError, WorkerStatus
 
 PATIENCE_S = 3.0
 """A person waits; a store that is alive answers within a millisecond."""
@@ -118,6 +119,7 @@ async def _pool(store: Redis, keys: PoolKeys, now_ms: int) -> PoolStatus:
     view, problem = _view(raw_view)
     ids = list(view.backends)
     reports = _reports(replies[len(ids) :])
+    limits = await _limits(store, keys, ids, now_ms)
     intents, _ = intents_of(_fields(admin))
     beat = _fields(beat)
     told_ms = _whole(beat.get("redis_ms"))
@@ -130,11 +132,22 @@ async def _pool(store: Redis, keys: PoolKeys, now_ms: int) -> PoolStatus:
         problem=problem,
         suspect=view.suspect or None,
         backends={
-            name: _backend(view.backends[name], fields, reports, intents.get(name, Intent()))
+            name: _backend(view.backends[name], fields, reports, intents.get(name, Intent()), limits[name])
             for name, fields in zip(ids, replies[: len(ids)], strict=True)
         },
         workers=[_worker(report, now_ms) for report in reports],
     )
+
+
+async def _limits(store: Redis, keys: PoolKeys, ids: Sequence[str], now_ms: int) -> dict[str, LimitStatus | None]:
+    """What is leased of each backend; None for one without limits."""
+    shares = [_fields(reply) for reply in await _ask(store, *(("HGETALL", keys.share(name)) for name in ids))]
+    if not any(shares):
+        return dict.fromkeys(ids)
+    found = {name: quota_key(keys, name, share, now_ms) for name, share in zip(ids, shares, strict=True)}
+    asked = {name: key for name, key in found.items() if key}
+    leased = dict(zip(asked, await _ask(store, *(("GET", key) for key in asked.values())), strict=True))
+    return {name: limits_of(share, leased.get(name), now_ms) for name, share in zip(ids, shares, strict=True)}
 
 
 def _view(raw: str | None) -> tuple[View, str | None]:
@@ -163,7 +176,9 @@ def _reports(hashes: Iterable[Fields]) -> list[Report]:
     return sorted(reports, key=lambda report: (report.host, report.instance, report.slot))
 
 
-def _backend(verdict: Verdict, fields: Fields, reports: Sequence[Report], intent: Intent) -> BackendStatus:
+def _backend(
+    verdict: Verdict, fields: Fields, reports: Sequence[Report], intent: Intent, limits: LimitStatus | None
+) -> BackendStatus:
     reading = reading_from_hash(fields)
     asked = _whole(fields.get("asked")) or None
     is_pending = intent.since_ms > (asked or 0)
@@ -188,6 +203,7 @@ def _backend(verdict: Verdict, fields: Fields, reports: Sequence[Report], intent
         asked_by=None if is_pending else intent.by or None,
         pending=in_words(intent) if is_pending else None,
         ejected_on=_ejecting(verdict.id, reports),
+        limits=limits,
     )
 
 

@@ -12,13 +12,28 @@ class UnreadableError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LimitStatus:
+    """What the fleet may ask of a backend, and who may how much of it.
+
+    ``places`` are those of ``max_inflight`` that each instance may use just now, ``requests`` those of ``max_requests``
+    that are leased of the window of this moment. None: there is no such limit.
+    """
+
+    max_inflight: int | None
+    places: Mapping[str, int]
+    max_requests: int | None
+    requests: int | None
+    window_ms: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackendStatus:
     """One backend: its eligibility as the workers see it, its latest probe, its traffic.
 
     ``inflight`` is over all workers that report; ``rps`` and ``error_ratio`` are what the monitor makes of it.
     ``ejected_ms`` is for the whole fleet, ``ejected_on`` names the instances that eject it for themselves.
     ``asked`` is when the operator asked for what is in force, ``asked_by`` who did; ``pending`` is what was asked for
-    and is not in force yet, in words.
+    and is not in force yet, in words. ``limits`` is None where there are none, or no worker that keeps them.
     """
 
     url: str
@@ -40,6 +55,7 @@ class BackendStatus:
     asked_by: str | None
     pending: str | None
     ejected_on: tuple[str, ...] = ()
+    limits: LimitStatus | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sidecar.status.records import BackendStatus, PoolStatus, Status, WorkerStatus
+from sidecar.status.records import BackendStatus, LimitStatus, PoolStatus, Status, WorkerStatus
 
 WIDE = 240
 """Columns where the output is no terminal: a pipe gets whole lines."""
@@ -24,6 +24,8 @@ def show_status(status: Status) -> None:
         console.print(Text.assemble((printable(name), "bold"), f"  {_headline(pool)}"))
         if pool.backends:
             console.print(_backends(pool, status.now_ms))
+        if any(backend.limits for backend in pool.backends.values()):
+            console.print(_limits(pool))
         console.print(_workers(pool) if pool.workers else " no worker reports")
 
 
@@ -93,6 +95,25 @@ def _reason(backend: BackendStatus, now_ms: int) -> str:
     if backend.pending:
         parts.insert(0, f"{backend.pending} is asked for, and not in force yet")
     return "; ".join(parts)
+
+
+def _limits(pool: PoolStatus) -> Table:
+    table = _table("LIMITED", "IN FLIGHT", "PLACES BY INSTANCE", "REQUESTS")
+    for name, backend in pool.backends.items():
+        if (limits := backend.limits) is None:
+            continue
+        places = ", ".join(f"{printable(instance)} {count}" for instance, count in limits.places.items())
+        table.add_row(
+            Text(printable(name)),
+            "" if limits.max_inflight is None else f"{backend.inflight or 0} of {limits.max_inflight}",
+            Text(places),
+            "" if limits.max_requests is None else _requests(limits),
+        )
+    return table
+
+
+def _requests(limits: LimitStatus) -> str:
+    return f"{limits.requests} of {limits.max_requests} leased in this window of {duration(limits.window_ms or 0)}"
 
 
 def _workers(pool: PoolStatus) -> Table:

@@ -101,7 +101,7 @@ async def test_a_backend_is_shown_with_state_reason_since_and_latency(
         "url": "http://10.0.0.2:80", "state": "unhealthy", "reason": "connection refused, 3 times",
         "since": EPOCH - 12_000, "admin": "ready", "weight": 1.0, "probe_ms": 4.2, "ttfb_ms": 3.5, "ok_streak": 3,
         "fail_streak": 0, "ejected_ms": 0, "ramp_ms": 0, "inflight": None, "rps": None, "error_ratio": None,
-        "asked": None, "asked_by": None, "pending": None, "ejected_on": [],
+        "asked": None, "asked_by": None, "pending": None, "ejected_on": [], "limits": None,
     }  # fmt: skip
 
 

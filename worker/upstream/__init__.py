@@ -1,7 +1,7 @@
 """One backend's connections."""
 
 from worker.upstream.connection import Receiver, UpstreamConnection
-from worker.upstream.queue import Connecting
+from worker.upstream.queue import Connecting, Waiting
 from worker.upstream.upstream import CoarseClock, Upstream
 
-__all__ = ["CoarseClock", "Connecting", "Receiver", "Upstream", "UpstreamConnection"]
+__all__ = ["CoarseClock", "Connecting", "Receiver", "Upstream", "UpstreamConnection", "Waiting"]

@@ -5,6 +5,7 @@ when nothing is left over on either side of it; stray bytes drop it and never re
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from typing_extensions import override
@@ -68,7 +69,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = (
         "_buffer", "_decoder", "_is_full", "_left", "_mode", "_receiver", "_request", "_reusable", "_to_head",
-        "_upstream", "request_sent", "reused", "silent", "transport", "turns",
+        "_upstream", "is_lost", "on_lost", "request_sent", "reused", "silent", "transport", "turns",
     )  # fmt: skip
 
     def __init__(self, upstream: Home) -> None:
@@ -87,6 +88,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.silent = True
         self.request_sent = False
         self.turns = 0
+        self.is_lost = False
+        self.on_lost: Callable[[], None] | None = None
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -300,6 +303,9 @@ class UpstreamConnection(asyncio.Protocol):
 
         Over TLS only the backend itself can say that this was all; anybody on the way can end TCP (RFC 9112 §9.8).
         """
+        self.is_lost = True
+        if self.on_lost is not None:
+            self.on_lost()
         self._upstream.lost(self)
         receiver = self._receiver
         self._receiver = None

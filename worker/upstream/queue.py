@@ -1,24 +1,31 @@
-"""Who waits for a connection where a backend has as many as it may: first come, first served, and never for long."""
+"""Who waits where a backend has as much as it may: first come, first served, and never for long."""
 
 import asyncio
 from collections import OrderedDict
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from worker.failure import Failure
 from worker.upstream.connection import UpstreamConnection
 
 
-class Connecting(Protocol):
+class Waiting(Protocol):
+    """Who waits."""
+
+    def failed(self, failure: Failure) -> None:
+        """In vain."""
+
+
+class Connecting(Waiting, Protocol):
     """Who waits for a connection."""
 
     def connected(self, connection: UpstreamConnection) -> None:
         """Here it is."""
 
-    def failed(self, failure: Failure) -> None:
-        """There is none."""
+
+One = TypeVar("One", bound=Waiting)
 
 
-class Queue:
+class Queue(Generic[One]):
     """The line. Joining, leaving and being the first cost the same however long it is.
 
     ``waiting`` is for a look whether anybody is there; its values are when each has waited for long enough.
@@ -31,18 +38,18 @@ class Queue:
         self._limit_s = limit_s
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
-        self.waiting: OrderedDict[Connecting, float] = OrderedDict()
+        self.waiting: OrderedDict[One, float] = OrderedDict()
 
-    def join(self, waiter: Connecting) -> None:
+    def join(self, waiter: One) -> None:
         """Stand at the end of it; one who has waited for too long is told so."""
         self.waiting[waiter] = self._loop.time() + self._limit_s
         self._arm()
 
-    def leave(self, waiter: Connecting) -> bool:
+    def leave(self, waiter: One) -> bool:
         """Wait no more; whether the waiter did."""
         return self.waiting.pop(waiter, None) is not None
 
-    def pop(self) -> Connecting:
+    def pop(self) -> One:
         """Who has waited longest."""
         waiter, _ = self.waiting.popitem(last=False)
         return waiter

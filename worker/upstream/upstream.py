@@ -31,8 +31,8 @@ class Upstream:
     """The connections to one backend: those at rest, last in first out, and the way to new ones."""
 
     __slots__ = (
-        "_coarse", "_connect_s", "_dialer", "_dials", "_idle", "_limit", "_loop", "_max_open", "_max_turns", "_queue",
-        "_rest_s", "_turns", "_waiting", "open",
+        "_coarse", "_connect_s", "_dialer", "_dials", "_idle", "_limit", "_loop", "_max_open", "_max_turns",
+        "_max_waiting", "_queue", "_rest_s", "_turns", "_waiting", "open",
     )  # fmt: skip
 
     def __init__(
@@ -60,12 +60,13 @@ class Upstream:
         self._loop = loop
         self._coarse = coarse
         self._max_open = connections.max_connections or maxsize
+        self._max_waiting = connections.max_pending
         self._max_turns = self._turns = connections.keepalive_requests or maxsize
         self._limit = IdleLimit()
         self._rest_s = self._limit.rest_s(coarse.now)
         self._idle: dict[UpstreamConnection, float] = {}
         self._dials: dict[Connecting, asyncio.Task[None]] = {}
-        self._queue = Queue(timeouts.queue_s, loop)
+        self._queue: Queue[Connecting] = Queue(timeouts.queue_s, loop)
         self._waiting = self._queue.waiting
         self.open: set[UpstreamConnection] = set()
 
@@ -136,6 +137,8 @@ class Upstream:
         """Make a new connection, or wait for one; ``waiter`` is called when it is there or cannot be had."""
         if len(self.open) + len(self._dials) < self._max_open:
             self._dial(waiter)
+        elif len(self._waiting) >= self._max_waiting:
+            waiter.failed(Failure.QUEUE_FULL)
         else:
             self._queue.join(waiter)
 

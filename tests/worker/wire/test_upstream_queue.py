@@ -98,6 +98,16 @@ async def test_a_newcomer_does_not_get_ahead_of_the_line(gate: Gate, backend: Ba
     upstream.close()
 
 
+async def test_only_so_many_may_wait_and_the_next_is_told_at_once(gate: Gate, backend: Backend):
+    upstream = upstream_of(backend.url, max_connections=1, max_pending=2)
+    callers = [caller.start() for caller in numbered(upstream, 4)]
+    assert [caller.failures for caller in callers] == [[], [], [], [Failure.QUEUE_FULL]]
+    gate.opened.set()
+    await all_over(callers[:3])
+    assert [caller.statuses for caller in callers] == [[200], [200], [200], []]
+    upstream.close()
+
+
 async def test_who_leaves_the_line_is_not_waited_for(gate: Gate, backend: Backend):
     upstream = upstream_of(backend.url, max_connections=1)
     callers = [caller.start() for caller in numbered(upstream, 5)]

@@ -1,0 +1,24 @@
+-- Leases requests of one window of a backend's, of the time of this store; never more than the window has.
+-- KEYS quota of the window
+-- ARGV window's number, its length in ms, the limit, how many are wanted, how many were made without asking,
+--   how long before the window some of it may be leased (ms), how many may take of what is left at a time
+-- Returns how many, now (us), how many of the window are leased; -1 for a window that is over or too far ahead
+local key = KEYS[1]
+local window, length, limit, wanted, unasked, ahead, takers =
+  tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]),
+  tonumber(ARGV[7])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local stamp = string.format('%.0f', time[1] * 1000000 + time[2])
+local begins = window * length
+if now < begins - ahead or now >= begins + length then return {0, stamp, -1} end
+
+local leased = redis.call('GET', key)
+leased = leased and (tonumber(leased) or limit) or 0
+leased = leased + unasked
+local left = math.max(limit - leased, 0)
+local count = math.min(wanted, math.ceil(left / takers))
+if count + unasked > 0 then
+  redis.call('SET', key, string.format('%.0f', leased + count), 'PX', string.format('%.0f', 2 * length + ahead))
+end
+return {count, stamp, leased + count}
