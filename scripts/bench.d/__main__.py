@@ -5,14 +5,16 @@ import platform
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import balance
 import memory
 import openloop
 import origin
+import picking_cost
 import wrk
 from figures import Metric, Run, cpu_per_gb, cpu_us
 from lab import KEPT, Lab, LabError, say
@@ -50,11 +52,12 @@ TOO_SLOW_FOR_RATE = {"seed"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How long, how often, and who."""
+    """How long, how often, and who; ``policies``: of sidebeat, where they are what is measured."""
 
     seconds: int
     rounds: int
     subjects: list[str]
+    policies: list[str]
 
     @property
     def how(self) -> str:
@@ -103,6 +106,18 @@ def slow_and_idle(options: Options) -> str:
     return f"{memory.table(found)}\n\nOne fresh start of each"
 
 
+def balancing(options: Options) -> str:
+    """Backends that differ, one of them slow for a while."""
+    return balance.measure(
+        seconds=options.seconds, rounds=options.rounds, subjects=options.subjects, policies=options.policies
+    )
+
+
+def pick(options: Options) -> str:
+    """Without traffic: nothing is started."""
+    return f"{picking_cost.measure(options.rounds)}\n\nMedians of {options.rounds} rounds, in turns"
+
+
 def _start_all(lab: Lab, subjects: list[str], backends: tuple[int, int]) -> list[Proxy]:
     say(f"starting {', '.join(subjects)}")
     return [start(lab, name, backends) for name in subjects]
@@ -125,7 +140,13 @@ MEASUREMENTS: dict[str, Callable[[Options], str]] = {
     "sweep": sweep,
     "rate": rate,
     "memory": slow_and_idle,
+    "balance": balancing,
+    "pick": pick,
 }
+ALONE = {"pick"}
+"""What is measured without anybody beside us, and without load."""
+LENGTHS = {"balance": (12, 9), "pick": (0, 15)}
+"""Seconds of a run and rounds, where a slow phase or a noisy tail needs more than the usual 3 and 5."""
 
 
 def publish(what: str, table: str) -> Path:
@@ -134,35 +155,47 @@ def publish(what: str, table: str) -> Path:
     text = f"## {what}\n\n{table}; {machine}; {datetime.now(UTC):%Y-%m-%d}.\n"
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+    KEPT.mkdir(exist_ok=True)
     path = KEPT / f"results-{what}.md"
     path.write_text(text)
     return path
 
 
-def parse_arguments() -> tuple[list[str], Options]:
+def parse_arguments() -> dict[str, Options]:
     """What to measure, and how."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("what", choices=[*MEASUREMENTS, "all"])
-    parser.add_argument("--seconds", type=int, default=3, help="of each run; default: 3")
-    parser.add_argument("--rounds", type=int, default=5, help="default: 5")
+    parser.add_argument("--seconds", type=int, help="of each run; default: 3, for balance 12")
+    parser.add_argument("--rounds", type=int, help="default: 5, for balance 9, for pick 15")
     parser.add_argument("--subjects", default=",".join(SUBJECTS), help="default: %(default)s")
+    parser.add_argument("--policies", default="p2c_ewma", help="of sidebeat in balance; default: %(default)s")
     given = parser.parse_args()
     subjects = given.subjects.split(",")
     if unknown := set(subjects) - SUBJECTS.keys():
         parser.error(f"no such subject: {', '.join(sorted(unknown))}")
-    whats = list(MEASUREMENTS) if given.what == "all" else [given.what]
-    return whats, Options(seconds=given.seconds, rounds=given.rounds, subjects=subjects)
+    chosen = {}
+    for what in MEASUREMENTS if given.what == "all" else [given.what]:
+        seconds, rounds = LENGTHS.get(what, (3, 5))
+        chosen[what] = Options(
+            seconds=given.seconds or seconds,
+            rounds=given.rounds or rounds,
+            subjects=subjects,
+            policies=given.policies.split(","),
+        )
+    return chosen
 
 
 def main() -> int:
     """Do it; the exit status is 0, or 1 when something could not be measured."""
-    whats, options = parse_arguments()
+    chosen = parse_arguments()
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
-        need({"wrk", "nginx", *options.subjects})
-        options = Options(seconds=options.seconds, rounds=options.rounds, subjects=available(options.subjects))
-        for what in whats:
-            say(f"kept in {publish(what, MEASUREMENTS[what](options))}")
+        for what, options in chosen.items():
+            able = options
+            if what not in ALONE:
+                need({"wrk", "nginx", *options.subjects})
+                able = replace(options, subjects=available(options.subjects))
+            say(f"kept in {publish(what, MEASUREMENTS[what](able))}")
     except LabError as error:
         say(str(error))
         return 1

@@ -1,11 +1,12 @@
-"""Who is measured: each proxy as its users start it, on one core, balancing over two backends.
+"""Who is measured: each proxy as its users start it, on one core, balancing over its backends.
 
 All of them keep connections to backends alive, say who the client is (X-Forwarded-For, -Proto) and write no access
 log. Those that can check health do so each second.
 """
 
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
@@ -19,11 +20,12 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """Where a subject's files go, where it listens, and its two backends' ports."""
+    """Where a subject's files go, where it listens, its backends' ports, and how many workers it has."""
 
     folder: Path
     port: int
-    backends: tuple[int, int]
+    backends: tuple[int, ...]
+    workers: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +47,20 @@ class Proxy:
 
 
 def start(lab: Lab, name: str, backends: tuple[int, int]) -> Proxy:
-    """Start a subject on its core and wait until it serves.
+    """Start a subject with one worker on its core, and wait until it serves.
 
     Raises:
         LabError: it does not start.
     """
-    folder = lab.folder / name
+    return launch(lab, name, SUBJECTS[name], backends, workers=1)
+
+
+def launch(lab: Lab, name: str, prepare: Callable[[Site], Start], backends: tuple[int, ...], *, workers: int) -> Proxy:
+    """Start a subject as ``prepare`` says; else as ``start``."""
+    folder = lab.folder / re.sub(r"[^a-z0-9_-]", "-", name)
     folder.mkdir()
-    site = Site(folder=folder, port=free_ports(1)[0], backends=backends)
-    how = SUBJECTS[name](site)
+    site = Site(folder=folder, port=free_ports(1)[0], backends=backends, workers=workers)
+    how = prepare(site)
     program = lab.start(name, how.command, core=lab.proxy_core, environ=how.environ)
     program.wait_until(lambda: serves(site.port) and (how.says or "") in program.log.read_text(errors="replace"))
     return Proxy(name=name, program=program, port=site.port)
@@ -67,36 +74,52 @@ def available(wanted: list[str]) -> list[str]:
     return wanted
 
 
-def _sidebeat(site: Site, *, app: str | None = None) -> Start:
-    """All of it, with its private store; one worker, since there is one core. With an app in front: the ASGI lane."""
+def balancer(name: str) -> Callable[[Site], Start]:
+    """How a subject of ``balance`` is started: each of them knows on one core what all its workers have under way.
+
+    ``name``: nginx, haproxy, or ``sidebeat POLICY`` with any number of ``+KEY=VALUE`` from its balancing table.
+    """
+    if name == "nginx":
+        return lambda site: _nginx(site, buffering="off", balance="zone backends 256k; least_conn;")
+    if name == "haproxy":
+        return _haproxy
+    policy, *settings = name.removeprefix("sidebeat ").split("+")
+    return lambda site: _sidebeat(site, balancing=[f'policy = "{policy}"', *settings])
+
+
+def _sidebeat(site: Site, *, app: str | None = None, balancing: Sequence[str] = ()) -> Start:
+    """All of it, with its private store. With an app in front: the ASGI lane."""
     admin, console = free_ports(2)
     urls = ", ".join(f'"http://127.0.0.1:{port}"' for port in site.backends)
     config = site.folder / "sidebeat.toml"
     config.write_text(
         dedent(f"""
             [store]
-            namespace = "{site.folder.name}"
+            namespace = "bench"
             [listen]
             bind = "127.0.0.1:{site.port}"
             admin = "127.0.0.1:{admin}"
             console = "127.0.0.1:{console}"
-            workers = 1
+            workers = {site.workers}
             {f'app = "{app}"' if app else ""}
             [pools.bench]
             backends = [{urls}]
+            [pools.bench.balancing]
         """)
+        + "\n".join(balancing)
     )
     environ = {"XDG_RUNTIME_DIR": str(site.folder), "PYTHONPATH": str(HERE) if app else ""}
     command = [sys.executable, "-P", "-m", "sidecar", "up", "-c", str(config)]
     return Start(command=command, environ=environ, says="\nready ")
 
 
-def _nginx(site: Site, *, buffering: str) -> Start:
+def _nginx(site: Site, *, buffering: str, balance: str = "") -> Start:
     conf = site.folder / "nginx.conf"
-    folder, (first, second) = site.folder, site.backends
+    folder = site.folder
+    servers = " ".join(f"server 127.0.0.1:{port};" for port in site.backends)
     conf.write_text(
         dedent(f"""
-            {same_user()}worker_processes 1;
+            {same_user()}worker_processes {site.workers};
             daemon off;
             pid {folder}/pid;
             error_log {folder}/error.log error;
@@ -108,8 +131,8 @@ def _nginx(site: Site, *, buffering: str) -> Start:
                 client_body_temp_path {folder}/body;
                 proxy_temp_path {folder}/proxy;
                 upstream backends {{
-                    server 127.0.0.1:{first};
-                    server 127.0.0.1:{second};
+                    {balance}
+                    {servers}
                     keepalive 256;
                     keepalive_requests 1000000000;
                 }}
@@ -137,7 +160,7 @@ def _haproxy(site: Site) -> Start:
     conf.write_text(
         dedent(f"""
             global
-                nbthread 1
+                nbthread {site.workers}
                 maxconn 8000
             defaults
                 mode http
@@ -153,15 +176,15 @@ def _haproxy(site: Site) -> Start:
             backend bench
                 balance leastconn
                 option httpchk GET /
-                server a 127.0.0.1:{site.backends[0]} check inter 1s
-                server b 127.0.0.1:{site.backends[1]} check inter 1s
         """)
+        + "".join(f"    server b{port} 127.0.0.1:{port} check inter 1s\n" for port in site.backends)
     )
     return Start(command=[str(find("haproxy")), "-db", "-f", str(conf)])
 
 
 def _caddy(site: Site) -> Start:
     conf = site.folder / "Caddyfile"
+    backends = " ".join(f"127.0.0.1:{port}" for port in site.backends)
     conf.write_text(
         dedent(f"""
             {{
@@ -170,7 +193,7 @@ def _caddy(site: Site) -> Start:
             }}
             http://127.0.0.1:{site.port} {{
                 bind 127.0.0.1
-                reverse_proxy 127.0.0.1:{site.backends[0]} 127.0.0.1:{site.backends[1]} {{
+                reverse_proxy {backends} {{
                     lb_policy least_conn
                     health_uri /
                     health_interval 1s
