@@ -74,10 +74,11 @@ def _instance(text: str) -> str:
 def _serve(path: Path | None, instance: str | None) -> None:
     from sidecar.contract.config import load
     from sidecar.contract.connect import store_url
+    from worker.secret import with_secrets
     from worker.server.listeners import bind_all
 
     environ = dict(os.environ)
-    config = load(path, environ)
+    config = with_secrets(load(path, environ), environ)
     store_url(config, environ)
     listeners = tuple(bind_all(config.listen))
     try:

@@ -6,7 +6,7 @@ Pure. Plain text, or problem details (RFC 9457) where the client asks for JSON.
 import json
 import re
 
-from worker.failure import REASONS, STATUS, Failure
+from worker.failure import CROWDED, REASONS, STATUS, Failure
 from worker.http1 import RequestHead
 
 _WANTS_JSON = re.compile(rb"(?i)\r\naccept:[^\r]*application/(?:problem\+)?json")
@@ -24,7 +24,9 @@ TEXTS: dict[Failure, str] = {
     Failure.NO_ROUTE: "No route matches this request.",
     Failure.SHUTTING_DOWN: "The proxy is stopping, and the backend had not answered yet.",
     Failure.NO_BACKEND: "No backend takes requests at the moment.",
-    Failure.QUEUE_TIMEOUT: "All connections to the backend are in use.",
+    Failure.QUEUE_TIMEOUT: "All that the backends may take at a time is in use.",
+    Failure.QUEUE_FULL: "Too many requests wait for the backends already.",
+    Failure.OVERALL_TIMEOUT: "No backend answered within the time the request has in all.",
     Failure.REFUSED: "The backend refused the connection.",
     Failure.UNREACHABLE: "The backend cannot be reached.",
     Failure.CONNECT_TIMEOUT: "The backend did not accept the connection in time.",
@@ -45,8 +47,8 @@ def error_body(failure: Failure, fields: bytes) -> tuple[bytes, bytes]:
     return b"application/problem+json", json.dumps(problem | {"failure": failure.text}).encode()
 
 
-def error_fields(failure: Failure, fields: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The header fields of our answer and its body."""
+def error_fields(failure: Failure, fields: bytes, retry_s: int = 1) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The header fields of our answer and its body; ``retry_s`` is what ``Retry-After`` says where there is one."""
     kind, body = error_body(failure, fields)
     headers = [
         (b"Content-Type", kind),
@@ -54,17 +56,17 @@ def error_fields(failure: Failure, fields: bytes) -> tuple[list[tuple[bytes, byt
         (b"Cache-Control", b"no-store"),
         (b"x-sidebeat-error", failure.text.encode()),
     ]
-    if failure in (Failure.NO_BACKEND, Failure.QUEUE_TIMEOUT, Failure.SHUTTING_DOWN):
-        headers.append((b"Retry-After", b"1"))
+    if failure in (Failure.NO_BACKEND, Failure.SHUTTING_DOWN, *CROWDED):
+        headers.append((b"Retry-After", b"%d" % retry_s))
     if failure in (Failure.METHOD_REFUSED, Failure.LAST_HOP):
         headers.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
     return headers, body
 
 
-def error_answer(failure: Failure, head: RequestHead, date: bytes, *, close: bool) -> bytes:
+def error_answer(failure: Failure, head: RequestHead, date: bytes, retry_s: int = 1, *, close: bool) -> bytes:
     """The whole answer as bytes; without its body where the request was HEAD."""
     status = STATUS[failure]
-    headers, body = error_fields(failure, head.fields)
+    headers, body = error_fields(failure, head.fields, retry_s)
     headers.append((b"Date", date))
     if close:
         headers.append((b"Connection", b"close"))

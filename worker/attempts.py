@@ -7,7 +7,8 @@ What passes through an attempt that has begun to succeed is the exchange's.
 from typing_extensions import override
 
 from sidecar.contract.model import Backend
-from worker.failure import Failure, Stage
+from worker.affinity import Wish
+from worker.failure import CROWDED, Failure, Stage
 from worker.headers import Peer, request_head
 from worker.http1 import RequestHead
 from worker.lane import Downstream, Ongoing, Service
@@ -28,9 +29,13 @@ class Attempts(Receiver, Ongoing):
     responded = False
     deadline = 0.0
     _row = -1
+    _wish: Wish | None = None
     _tried: tuple[int, ...] = ()
     _began = 0.0
+    _since = 0.0  # when the first of several attempts began
+    _waits = False
     _connecting = False
+    _parting: UpstreamConnection | None = None  # what the attempt was given up with, until it is left
     _connect_failures = 0
     _other_failures = 0
     _is_canary = False
@@ -41,6 +46,7 @@ class Attempts(Receiver, Ongoing):
     _upload_held = False
     _awaits_continue = False
     _is_tunnel = False
+    _ends_later = False
 
     def __init__(
         self,
@@ -78,20 +84,23 @@ class Attempts(Receiver, Ongoing):
             self._pieces = []
             self._awaits_continue = b"expect" in head.special
         self._repeatable = head.method in IDEMPOTENT or b"idempotency-key" in head.special
+        if pool.affinity is not None:
+            self._wish = pool.affinity.wish(head, target, peer)
 
     def start(self) -> None:
         """Pick a backend and send the request to it; also for each further attempt."""
         service = self._service
-        now = service.clock()
-        candidate = self._pool.take(self._tried, now, self._repeatable and self._pieces is None)
+        self._began = now = service.clock()
+        candidate = self._pool.take(self._tried, now, self._repeatable and self._pieces is None, self._wish)
         if candidate is None:
-            service.active.discard(self)
-            self._downstream.refuse(Failure.NO_BACKEND)
+            self._wait()
             return
+        if self._waits:
+            self._waits = False
+            self._let_upload()
         service.active.add(self)
         self._row = row = candidate.row
         self.backend = candidate.backend
-        self._began = now
         if candidate.is_canary:
             self._is_canary = True
         connection = self._pool.upstreams[row].take()
@@ -101,6 +110,18 @@ class Attempts(Receiver, Ongoing):
             self._send(connection)
             if self._tried:
                 self._let_upload()
+
+    def _wait(self) -> None:
+        """Wait for a place at a backend, where there is any that may have one; ``start`` is called again then."""
+        self._since = self._since or self._began
+        refusal = self._pool.refusal(self)
+        if refusal is not None:
+            self._give_up(refusal)
+        elif not self._waits:
+            self._waits = True
+            self._service.active.add(self)
+            if not self._request_done:
+                self._downstream.hold_upload(hold=True)
 
     def _connect(self) -> None:
         """Wait for a new connection, which has a deadline of its own; a body not yet read is not read before that."""
@@ -124,25 +145,21 @@ class Attempts(Receiver, Ongoing):
         self.connection = connection
         head = self._head
         is_plain = self._destination.host_header == "preserve" and self._host is None and head.host
-        host = None if is_plain else self._host_field()
+        host = None if is_plain else self._host_field(self.backend)
         data = request_head(head, self._target, self._peer, self._service.via, host)
         if self._pieces:
             data = b"".join((data, *self._pieces))
-        self.deadline = self._began + self._pool.timeouts.response_headers_s
+        self.deadline = self._began + self._pool.try_s
         connection.send(self, data, self._service.outbox, to_head=head.method == b"HEAD", complete=self._request_done)
         if self._pieces is not None:
             self._forget_pieces()
 
-    def _host_field(self) -> bytes | None:
-        """What Host is to say, None where the client's stands."""
+    def _host_field(self, backend: Backend | None) -> bytes | None:
+        """What Host is to say to that backend, None where the client's stands."""
         wish = self._destination.host_header
         if wish == "preserve":
-            return self._host if self._host is not None or self._head.host else self._authority()
-        return self._authority() if wish == "upstream" else wish.encode()
-
-    def _authority(self) -> bytes:
-        assert self.backend is not None  # noqa: S101 - a request is sent to a backend
-        return self.backend.address.authority.encode()
+            return self._host if self._host is not None or self._head.host else _authority(backend)
+        return _authority(backend) if wish == "upstream" else wish.encode()
 
     def _forget_pieces(self) -> None:
         """Keep the body only while it may be sent again."""
@@ -153,8 +170,9 @@ class Attempts(Receiver, Ongoing):
     @override
     def failed(self, failure: Failure) -> None:
         """See ``Receiver`` and ``Connecting``."""
-        self._connecting = False
+        self._connecting = self._waits = False
         connection, self.connection = self.connection, None
+        self._parting = connection or self._parting  # which a deadline has dropped already
         if self.responded:
             if failure.blames_backend and not self._is_tunnel:  # how a tunnel ends is for its two ends to judge
                 self._fail_late(failure, self._service.clock())
@@ -180,7 +198,8 @@ class Attempts(Receiver, Ongoing):
         """The backend closed an idle connection while our request was on its way: no fault of either (not counted).
 
         Once it is another's turn, for if it was the backend that died, its other connections went at the same time, and
-        all who waited on them would call there; then, or where there is no other, it is a fresh connection.
+        all who waited on them would call there; then, or where there is no other, it is a fresh connection. It is so at
+        once for one that belongs to this backend: an idle connection may close at any time, and must not part them.
         """
         if not self._can_repeat():
             if not self._retries(Failure.RESET, now):
@@ -190,12 +209,13 @@ class Attempts(Receiver, Ongoing):
         before, avoiding = self._tried, (*self._tried, row)
         self._upload_held = False
         self._pool.upstreams[row].close_idle(now)
-        if self._met_stale or self._is_canary or not self._pool.has_untried(avoiding, now):
+        belongs = self._wish is not None
+        if belongs or self._met_stale or self._is_canary or not self._pool.has_untried(avoiding, now):
             self._connect()
             return
         self._met_stale = True
-        self._pool.leave(row)
-        self._row = -1
+        self._leave()
+        self._since = self._since or self._began
         self._tried = avoiding
         self.start()
         self._tried = before  # it has not failed, and may yet be the one that answers
@@ -214,9 +234,12 @@ class Attempts(Receiver, Ongoing):
 
     def _give_up(self, failure: Failure) -> None:
         """End the exchange; the client reads an error of ours, or sees that the rest does not come."""
+        self._waits = False
         self._finish()
         if self.responded:
             self._downstream.cut(failure)
+        elif failure in CROWDED:
+            self._downstream.refuse(failure, self._pool.retry_after_s(self._service.clock()))
         else:
             self._downstream.refuse(failure)
 
@@ -232,21 +255,26 @@ class Attempts(Receiver, Ongoing):
             self._other_failures += 1
         row = self._row
         tried = (*self._tried, row)
-        allowed = self._pool.has_untried(tried, now) and self._pool.rules.allows(
-            failure,
-            repeatable=self._can_repeat(),
-            connect_failures=self._connect_failures,
-            other_failures=self._other_failures,
+        pool = self._pool
+        allowed = (
+            pool.has_untried(tried, now)
+            and pool.rules.allows(
+                failure,
+                repeatable=self._can_repeat(),
+                connect_failures=self._connect_failures,
+                other_failures=self._other_failures,
+            )
+            and pool.allowance.may_retry(now)
         )
         if failure is Failure.GATEWAY_ERROR and not allowed:
             return False
-        self._pool.writer.fail(row, now - self._began, now)
+        pool.writer.fail(row, now - self._began, now)
         if not allowed:
             return False
         self._drop_connection()
-        self._pool.leave(row)
-        self._pool.writer.retry(row)
-        self._row = -1
+        self._leave()
+        pool.writer.retry(row)
+        self._since = self._since or self._began
         self._upload_held = self._was_bad = False
         self._tried = tried
         self.start()
@@ -254,8 +282,18 @@ class Attempts(Receiver, Ongoing):
 
     def _drop_connection(self) -> None:
         if self.connection is not None:
+            self._parting = self.connection
             self.connection.abort()
             self.connection = None
+
+    def _leave(self) -> None:
+        """The attempt is over; what it had of the backend is free once a connection that was given up is closed."""
+        row, self._row = self._row, -1
+        if self._parting is None:
+            self._pool.leave(row)
+        else:
+            parting, self._parting = self._parting, None
+            self._pool.part(row, parting)
 
     def _finish(self) -> None:
         """The attempt is over, and with it the exchange."""
@@ -263,6 +301,12 @@ class Attempts(Receiver, Ongoing):
             if self._is_canary:
                 self._is_canary = False
                 self._pool.passive.canary_left(self._row)
-            self._pool.leave(self._row)
-            self._row = -1
+            if self._ends_later:
+                self._pool.writer.finish(self._row, self._service.clock() - self._began)
+            self._leave()
         self._service.active.discard(self)
+
+
+def _authority(backend: Backend | None) -> bytes:
+    assert backend is not None  # noqa: S101 - a request is sent to a backend
+    return backend.address.authority.encode()

@@ -3,6 +3,7 @@
 from worker.exchange import Exchange
 from worker.failure import Failure, Refused
 from worker.headers import Peer, is_last_hop, loops
+from worker.hedge import Hedged, may_hedge
 from worker.http1 import RequestHead
 from worker.lane import Downstream, Service
 from worker.route import Destination, Router, split_target
@@ -26,9 +27,8 @@ def exchange_for(service: Service, head: RequestHead, *, peer: Peer, downstream:
     destination = service.router.only if target.startswith(b"/") else None
     if destination is None:
         authority, target, destination = _routed(service.router, head)
-    return Exchange(
-        service, service.pools[destination.pool], destination, head, target, authority, peer, downstream
-    )  # fmt: skip
+    kind = Hedged if destination.hedge and may_hedge(head) else Exchange
+    return kind(service, service.pools[destination.pool], destination, head, target, authority, peer, downstream)
 
 
 def _routed(router: Router, head: RequestHead) -> tuple[bytes | None, bytes, Destination]:

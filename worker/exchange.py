@@ -41,8 +41,8 @@ class Exchange(Attempts):
             return
         connection.request_sent = done
         connection.transport.write(data)
-        timeouts = self._pool.timeouts
-        self.deadline = self._service.clock() + (timeouts.idle_s if self.responded else timeouts.response_headers_s)
+        pool = self._pool
+        self.deadline = self._service.clock() + (pool.timeouts.idle_s if self.responded else pool.try_s)
         if self._pieces is not None:
             self._forget_pieces()
 
@@ -53,29 +53,37 @@ class Exchange(Attempts):
         if done:
             self.connection = None
         if head.status < 500:
-            self._pool.writer.answer(self._row, head.status, now - self._began, now)
+            self._pool.writer.answer(self._row, head.status, now - self._began, now, done)
             if self._is_canary:
                 self._canary_succeeded(head.status, now)
-        elif not self._accepts_error(head, now):
+        elif not self._accepts_error(head, now, done=done):
             return
         self.responded = True
+        if self._wish is not None:
+            self._bind(head)
         if done:
             self._finish()
         else:
             self._pieces = None
+            self._ends_later = head.status not in GATEWAY_ERRORS
             self.deadline = now + self._pool.timeouts.idle_s
         self._downstream.respond(head, body, done=done)
 
-    def _accepts_error(self, head: ResponseHead, now: float) -> bool:
+    def _bind(self, head: ResponseHead) -> None:
+        """Have the visitor come back to the backend that answered."""
+        if self._wish is not None and self._pool.affinity is not None:
+            head.fields += self._pool.affinity.binding(self._wish, self._row, head)
+
+    def _accepts_error(self, head: ResponseHead, now: float, *, done: bool) -> bool:
         """Whether a server error is to be passed on, and no other attempt made."""
         status, writer, elapsed_s = head.status, self._pool.writer, now - self._began
         if not is_bad(status):
-            writer.answer(self._row, status, elapsed_s, now)
+            writer.answer(self._row, status, elapsed_s, now, done)
             if self._is_canary:
                 self._canary_succeeded(status, now)
             return True
         if status not in GATEWAY_ERRORS:
-            writer.error(self._row, status, elapsed_s, now)
+            writer.error(self._row, status, elapsed_s, now, done)
         self._was_bad = True
         self._blame(Failure.GATEWAY_ERROR, f"status {status}", now, pause_s=pause_s(status, head.fields))
         if status not in GATEWAY_ERRORS:
@@ -111,10 +119,12 @@ class Exchange(Attempts):
             self.failed(Failure.BAD_RESPONSE)
             return
         now = self._service.clock()
-        self._pool.writer.answer(self._row, head.status, now - self._began, now)
+        self._pool.writer.answer(self._row, head.status, now - self._began, now, whole=False)
         if self._is_canary:
             self._canary_succeeded(head.status, now)
-        self.responded = self._is_tunnel = True
+        if self._wish is not None:
+            self._bind(head)
+        self.responded = self._is_tunnel = self._ends_later = True
         self.deadline = NEVER
         self._downstream.switched(head, data)
 
@@ -155,7 +165,10 @@ class Exchange(Attempts):
 
     def abort(self) -> None:
         """The client is gone: give the attempt up at once, and hold nothing against the backend."""
-        if self._connecting:
+        if self._waits:
+            self._waits = False
+            self._pool.stop_waiting(self)
+        elif self._connecting:
             self._pool.upstreams[self._row].stop_connecting(self)
         self._drop_connection()
         self._finish()
@@ -163,13 +176,32 @@ class Exchange(Attempts):
     @override
     def check_deadline(self, now: float) -> None:
         """Called by the worker's ticker."""
-        if now < self.deadline or self._connecting:
+        overall_s = self._pool.timeouts.overall_s
+        if overall_s and not self.responded and now >= (self._since or self._began) + overall_s:
+            self._run_out_of_time(now)
             return
-        is_backends_turn = self._request_done or self._upload_held or self._awaits_continue
-        if not is_backends_turn and not self.responded:
+        if now < self.deadline or self._connecting or self._waits:
+            return
+        if not self._is_backends_turn and not self.responded:
             return  # it is the client that is slow, and its own deadline comes first
         self._drop_connection()
         if self.responded:
             self.failed(Failure.CLIENT_GONE if self._response_held else Failure.IDLE_TIMEOUT)
         else:
             self.failed(Failure.RESPONSE_TIMEOUT)
+
+    @property
+    def _is_backends_turn(self) -> bool:
+        """Whether it is the backend that keeps us waiting for a head."""
+        return self._request_done or self._upload_held or self._awaits_continue
+
+    def _run_out_of_time(self, now: float) -> None:
+        """No head within all the time there is. A backend that had the whole of it has failed, others were but slow."""
+        if self.connection is not None and self._is_backends_turn:
+            if self._since:
+                self._pool.writer.outlasted(self._row, now - self._began, now)
+            else:
+                self._blame(Failure.RESPONSE_TIMEOUT, Failure.OVERALL_TIMEOUT.text, now)
+                self._pool.writer.fail(self._row, now - self._began, now)
+        self.abort()
+        self._downstream.refuse(Failure.OVERALL_TIMEOUT)

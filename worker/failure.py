@@ -42,6 +42,8 @@ class Failure(Enum):
     SHUTTING_DOWN = "shutting_down", Stage.ROUTE, Side.GATEWAY
     NO_BACKEND = "no_backend", Stage.ROUTE, Side.GATEWAY
     QUEUE_TIMEOUT = "queue_timeout", Stage.ROUTE, Side.GATEWAY
+    QUEUE_FULL = "queue_full", Stage.ROUTE, Side.GATEWAY
+    OVERALL_TIMEOUT = "overall_timeout", Stage.ROUTE, Side.GATEWAY
     REFUSED = "connect_refused", Stage.CONNECT, Side.BACKEND
     UNREACHABLE = "connect_failed", Stage.CONNECT, Side.BACKEND
     CONNECT_TIMEOUT = "connect_timeout", Stage.CONNECT, Side.BACKEND
@@ -81,6 +83,8 @@ STATUS: dict[Failure, int] = {
     Failure.SHUTTING_DOWN: 503,
     Failure.NO_BACKEND: 503,
     Failure.QUEUE_TIMEOUT: 503,
+    Failure.QUEUE_FULL: 503,
+    Failure.OVERALL_TIMEOUT: 504,
     Failure.REFUSED: 502,
     Failure.UNREACHABLE: 502,
     Failure.CONNECT_TIMEOUT: 504,
@@ -92,6 +96,9 @@ STATUS: dict[Failure, int] = {
 }
 """Status of our own answer, RFC 9110 §15; a failure that is not here ends the connection, since bytes were passed on
 (``GATEWAY_ERROR`` is the backend's own answer, and is passed on as it came)."""
+
+CROWDED = frozenset({Failure.QUEUE_TIMEOUT, Failure.QUEUE_FULL})
+"""The backends are well and take no more for the moment: the pool knows when it is worth another try."""
 
 RETRY_CONDITION: dict[Failure, str] = {
     Failure.REFUSED: "connect_failure",

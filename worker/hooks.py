@@ -19,6 +19,7 @@ from sidecar.contract.config import ConfigError, load
 from sidecar.contract.connect import store_url
 from sidecar.contract.events import Event, line
 from worker.board import board_for
+from worker.secret import with_secrets
 from worker.server.crew import Crew
 from worker.server.listeners import BindError, bind_all
 from worker.server.master import settings as gunicorn_settings
@@ -47,7 +48,7 @@ def settings(path: str | Path) -> dict[str, object]:
 
 def _make(path: Path) -> dict[str, object]:
     environ = dict(os.environ)
-    config = load(path, environ)
+    config = with_secrets(load(path, environ), environ)
     store_url(config, environ)
     listeners = tuple(bind_all(config.listen))
     crew = Crew(config=config, board=board_for(config), listeners=listeners, instance=str(os.getpid()), environ=environ)

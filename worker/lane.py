@@ -24,8 +24,11 @@ class Downstream(Protocol):
     def informational(self, head: ResponseHead) -> None:
         """A 1xx response."""
 
-    def refuse(self, failure: Failure) -> None:
-        """Nothing was passed on, and nothing will be: answer with an error of ours."""
+    def refuse(self, failure: Failure, retry_s: int = 1) -> None:
+        """Nothing was passed on, and nothing will be: answer with an error of ours.
+
+        ``retry_s`` is when it is worth another try, if the failure is of that kind.
+        """
 
     def cut(self, failure: Failure) -> None:
         """Something was passed on and the rest will not come: end the connection so that the client sees it."""

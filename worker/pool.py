@@ -7,25 +7,36 @@ connected (``upstream``), so that an exchange needs to know only its pool.
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from typing import Protocol
 
 from sidecar.contract.config import Pool as PoolConfig
 from sidecar.contract.events import Event
-from worker.board import Board, Writer
+from worker.affinity import Affinity, Networks, Wish
+from worker.allowance import Allowance
+from worker.board import Board, Seats
+from worker.failure import Failure
 from worker.outlier import Standing
 from worker.passive import Passive
-from worker.pick import Draw, Policy, PowerOfChoices, RoundRobin
+from worker.pick import Draw, Load, policy_of
 from worker.retry import RetryRules
-from worker.upstream import CoarseClock, Upstream
-from worker.view import Candidate, Knowledge, Selection, Tier, candidates
+from worker.upstream import CoarseClock, Upstream, UpstreamConnection, Waiting
+from worker.view import Candidate, Knowledge, Selection, candidates
+
+
+class Waiter(Waiting, Protocol):
+    """A request that may have to wait for a place at a backend."""
+
+    def start(self) -> None:
+        """Try to take one, and go on from there."""
 
 
 class Pool:
-    """A pool at work in one worker."""
+    """A pool at work in one worker. ``try_s`` is what one attempt has for a head, once all of the request is sent."""
 
     __slots__ = (
-        "_begin", "_generation", "_latest", "_look_at", "_members", "_pick", "_policy", "_rows", "_slow_start_s",
-        "knowledge", "leave", "name", "passive", "replay_bytes", "rules", "selection", "timeouts", "upstreams",
-        "writer",
+        "_begin", "_eligible", "_generation", "_latest", "_look_at", "_members", "_pick", "_policy",
+        "_slow_start_s", "affinity", "allowance", "knowledge", "leave", "loop", "name", "passive", "replay_bytes",
+        "rules", "seats", "selection", "timeouts", "try_s", "upstreams", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -33,50 +44,57 @@ class Pool:
         name: str,
         config: PoolConfig,
         *,
-        rows: Mapping[str, int],
-        board: Board,
-        writer: Writer,
+        seats: Seats,
         draw: Draw,
         loop: asyncio.AbstractEventLoop,
         coarse: CoarseClock,
         suspect: Callable[[str], None],
         tell: Callable[[str, Event, str], None],
+        salt: str = "",
+        trusted: Networks = (),
+        zone: str | None = None,
     ) -> None:
         """Set the pool up on what its config says.
 
         Args:
             name, config: as in the file.
-            rows: each member's row on the board, by id.
-            board: what all workers of this host know.
-            writer: this worker's pen on it.
+            seats: where it counts; they are the pool's now, and go with it.
             draw: chance.
             loop: where connections live.
             coarse: monotonic seconds, as of the last tick.
             suspect, tell: as ``Passive`` takes them.
+            salt, trusted: as ``Affinity`` takes them.
+            zone: where this machine stands; None: in none.
         """
         self.name = name
+        self.seats = seats
+        rows, board, writer = seats.rows, seats.board, seats.writer
+        self.affinity = Affinity.of(config, salt=salt, rows=rows, trusted=trusted)
         self.knowledge = Knowledge()
         self.timeouts = config.timeouts
+        self.try_s = min(config.timeouts.response_headers_s, config.retry.per_try_timeout_s or float("inf"))
         self.replay_bytes = config.retry.replay_buffer_bytes
         self.rules = _rules(config)
         self.writer = writer
-        self._begin = writer.begin
-        self.leave = writer.end
+        self._begin, self.leave = writer.begin, writer.end
+        self.loop = loop
         self.upstreams = _upstreams(config, rows, loop, coarse)
+        self.allowance = _allowance(name, config, seats, coarse.now)
         self._members = config.members
-        self._rows = rows
         self._slow_start_s = config.balancing.slow_start_s
         self.passive = Passive(
             name, {row: backend_id for backend_id, row in rows.items()}, config.outlier_detection, config.timeouts,
             board=board, writer=writer, draw=draw, select=self._select, suspect=suspect, tell=tell,
         )  # fmt: skip
-        self._policy = _policy(config, board, draw)
+        self._policy = policy_of(config.balancing, self._load(board), draw, zone=zone, members=config.members)
         self._pick = self._policy.pick
         self._latest = board.generation
-        self.selection = Selection(tier=Tier.NONE)
+        self._eligible: Mapping[int, Candidate] = {}
         self.reselect(coarse.now)
 
-    def take(self, tried: Collection[int], now: float, safe: bool) -> Candidate | None:  # noqa: FBT001 - a hot path
+    def take(
+        self, tried: Collection[int], now: float, safe: bool, wish: Wish | None = None  # noqa: FBT001 - a hot path
+    ) -> Candidate | None:  # fmt: skip
         """Begin an attempt at a candidate that was not tried, one that was where no other is left; None without any.
 
         Whoever gets one calls ``leave`` with its row, once, when the attempt is over.
@@ -85,16 +103,22 @@ class Pool:
             tried: rows that this request has been to.
             now: monotonic.
             safe: whether it can be made again elsewhere without harm, and so may go first to one on probation.
+            wish: whom it would rather have, as ``affinity`` says.
         """
-        candidate = None
-        if self._latest[0] != self._generation or now >= self._look_at:
+        candidate = None if wish is None else self.wished(wish, tried, now)
+        if candidate is None and (self._latest[0] != self._generation or now >= self._look_at):
             candidate = self._look(tried, now, safe)
         if candidate is None:
-            candidate = self._pick(tried, now)
+            candidate = self._pick(tried, now) if wish is None else self._pick(tried, now, wish.key)
             if candidate is None:
                 return None
         self._begin(candidate.row)
         return candidate
+
+    def wished(self, wish: Wish, tried: Collection[int], now: float) -> Candidate | None:
+        """The candidate that the request would rather have, unless it was tried; None where there is none such."""
+        self.refresh(now)
+        return None if wish.row in tried else self._eligible.get(wish.row)
 
     def _look(self, tried: Collection[int], now: float, safe: bool) -> Candidate | None:  # noqa: FBT001
         """Keep the selection up to date; a candidate if this request is to be its canary."""
@@ -112,9 +136,10 @@ class Pool:
     def reselect(self, now: float) -> None:
         """Work out anew who is eligible: knowledge has changed, or time alone changed what it says."""
         self._generation = self._latest[0]  # before the board is read: what comes meanwhile is for the next time
-        before = {candidate.row for candidate in self.selection.candidates}
+        before = self._eligible
         self.selection = self._select(now, self.passive.standings(now))
         self._look_at = 0.0 if self.selection.probation else self.selection.holds_until
+        self._eligible = {candidate.row: candidate for candidate in self.selection.candidates}
         if before:
             # Else one that returns is shunned for as long as its failures take to fade: 10 to 20 s (measured).
             for candidate in self.selection.candidates:
@@ -122,8 +147,31 @@ class Pool:
                     self.writer.forget(candidate.row)
         self._policy.use(self.selection.candidates, now)
 
+    def _load(self, board: Board) -> Load:
+        ids, knowledge = {row: backend_id for backend_id, row in self.seats.rows.items()}, self.knowledge
+        return Load(
+            in_flight=board.under_way,
+            latency=board.latency,
+            probe_s=lambda row: knowledge.probe_s(ids[row]),
+        )
+
     def _select(self, now: float, standings: Mapping[int, Standing]) -> Selection:
-        return candidates(self._members, self._rows, self.knowledge, now, standings, self._slow_start_s)
+        return candidates(self._members, self.seats.rows, self.knowledge, now, standings, self._slow_start_s)
+
+    def refusal(self, waiter: Waiter) -> Failure | None:  # noqa: ARG002 - one with limits lets it wait
+        """Why ``take`` had nothing for a request; None: it waits now, and will be started again, or fail."""
+        return Failure.NO_BACKEND
+
+    def stop_waiting(self, waiter: Waiter) -> None:
+        """The waiter is gone."""
+
+    def retry_after_s(self, now: float) -> int:  # noqa: ARG002 - as above
+        """When a request that found no place may come again."""
+        return 1
+
+    def part(self, row: int, connection: UpstreamConnection) -> None:  # noqa: ARG002 - as above
+        """``leave``, for an attempt that was given up together with its connection."""
+        self.leave(row)
 
     def has_untried(self, tried: Collection[int], now: float) -> bool:
         """Whether an attempt elsewhere is possible."""
@@ -133,11 +181,13 @@ class Pool:
     def tick(self, now: float) -> None:
         """What time does to a pool, once a second: knowledge ages, connections have rested long enough."""
         self.refresh(now)
+        self.allowance.tick(now)
         for upstream in self.upstreams.values():
             upstream.tick(now)
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and begin nothing any more; what is under way ends where it began."""
+        self.seats.close()
         for upstream in self.upstreams.values():
             upstream.close()
 
@@ -145,6 +195,12 @@ class Pool:
 def _rules(config: PoolConfig) -> RetryRules:
     retry = config.retry
     return RetryRules(retry_on=retry.retry_on, num_retries=retry.num_retries, connect_retries=retry.connect_retries)
+
+
+def _allowance(name: str, config: PoolConfig, seats: Seats, now: float) -> Allowance:
+    return Allowance(
+        name, config.retry, config.hedging, rows=seats.rows.values(), board=seats.board, writer=seats.writer, now=now
+    )
 
 
 def _upstreams(
@@ -155,17 +211,3 @@ def _upstreams(
     return {
         rows[backend.id]: Upstream(backend.address, *settings, loop=loop, coarse=coarse) for backend in config.members
     }
-
-
-def _policy(config: PoolConfig, board: Board, draw: Draw) -> Policy:
-    match config.balancing.policy:
-        case "round_robin":
-            return RoundRobin(draw)
-        case "p2c_ewma":
-            return PowerOfChoices(
-                draw,
-                in_flight=board.under_way,
-                latency=board.latency,
-                choices=config.balancing.choices,
-                slow_start_s=config.balancing.slow_start_s,
-            )

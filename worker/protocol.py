@@ -220,11 +220,11 @@ class ClientConnection(asyncio.Protocol):
             fields = response_fields(head, self._service.via, b"")
             self._transport.write(b"HTTP/1.1 %d%b%b\r\n\r\n" % (head.status, head.reason, fields))
 
-    def refuse(self, failure: Failure) -> None:
+    def refuse(self, failure: Failure, retry_s: int = 1) -> None:
         """See ``Downstream``; also for what never became an exchange."""
         self._exchange = None
         self._close_after |= self._body is not None
-        self._transport.write(error_answer(failure, self._head, self._service.date, close=self._close_after))
+        self._transport.write(error_answer(failure, self._head, self._service.date, retry_s, close=self._close_after))
         self._over()
 
     def cut(self, failure: Failure) -> None:

@@ -24,12 +24,14 @@ _ESCAPED = re.compile(rb"%[0-9A-Fa-f]{2}")
 class Destination:
     """Where a request goes and how its head changes on the way.
 
-    ``strip`` is the prefix to take off, empty for none; ``host_header`` is "preserve", "upstream", or the host to say.
+    ``strip`` is the prefix to take off, empty for none; ``host_header`` is "preserve", "upstream", or the host to say;
+    ``hedge``: whether a slow GET is asked of a second backend, too.
     """
 
     pool: str
     strip: bytes
     host_header: str
+    hedge: bool = False
 
 
 class Route(Protocol):
@@ -54,6 +56,10 @@ class Route(Protocol):
     @property
     def strip_prefix(self) -> bool:
         """Whether the prefix is taken off."""
+
+    @property
+    def hedge(self) -> bool:
+        """See ``Destination``."""
 
     @property
     def host_header(self) -> str:
@@ -105,6 +111,7 @@ class _Rule:
             pool=route.pool,
             strip=self.prefix.rstrip(b"/") if route.strip_prefix else b"",
             host_header=route.host_header,
+            hedge=route.hedge,
         )
 
     @property

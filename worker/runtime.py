@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import os
 import random
 import time
 from collections.abc import Mapping
@@ -13,15 +14,17 @@ from sidecar.contract.config import Config
 from sidecar.contract.connect import store_url
 from sidecar.contract.events import Event, line
 from sidecar.contract.keys import PoolKeys
-from worker.board import Board, rows_of
+from worker.board import Board, Places
 from worker.copy import Copies
 from worker.follow import Follower
 from worker.lane import Client, Ongoing
+from worker.limits import Leaser, LimitedPool, has_limits
 from worker.outbox import Outbox
 from worker.pool import Pool
 from worker.protocol import ClientConnection
 from worker.report import Reporter, identity
 from worker.route import Router
+from worker.secret import with_secrets
 from worker.upstream import CoarseClock
 from worker.view import Knowledge, Selection
 
@@ -48,11 +51,12 @@ class Runtime:
             instance: names the master, in reports and in Via.
             environ: for the run directory.
         """
-        self.config = config
+        self.config = config = with_secrets(config, environ)
         self.listen = config.listen
         self.board = board
-        self.writer = board.writer(slot)
-        self.rows = rows_of(config)
+        self._slot = slot
+        self.places = Places(board, slot)
+        self.writer = self.places.writer
         self.coarse = CoarseClock(time.monotonic())
         self.clock = time.monotonic  # uvloop's own has a resolution of a millisecond
         self.via = _pseudonym(config.store.host, instance)
@@ -64,13 +68,14 @@ class Runtime:
         self.router = Router(config.effective_routes)
         self.pools = self._make_pools()
         self.knowledge: dict[str, Knowledge] = {name: pool.knowledge for name, pool in self.pools.items()}
+        self.seats = {name: pool.seats for name, pool in self.pools.items()}
         keys = {name: PoolKeys(config.store.namespace, config.key_name(name)) for name in config.pools}
         copies = Copies(
             keys,
             self.knowledge,
             namespace=config.store.namespace,
             environ=environ,
-            is_scribe=lambda: slot == min((state.slot for state in board.states() if state.pid), default=-1),
+            is_scribe=self._is_scribe,
         )
         self.follower = Follower(keys, self.knowledge, self._changed, lambda: store_url(config, environ), copies=copies)
         self.reporter = Reporter(
@@ -79,25 +84,45 @@ class Runtime:
             self.knowledge,
             lambda: store_url(config, environ),
             writer=self.writer,
-            host=board.host,
-            rows=self.rows,
+            seats=self.seats,
         )
+        self.leaser = self._make_leaser(keys, instance, environ)
         self._stamp_date()
+
+    def _is_scribe(self) -> bool:
+        """Whether it is for this worker to do what one of a master does for all."""
+        return self._slot is not None and self._slot == self.board.scribe(self.clock())
+
+    def _make_leaser(self, keys: Mapping[str, PoolKeys], instance: str, environ: Mapping[str, str]) -> Leaser | None:
+        """Who leases what the backends with limits may be asked; None where there are none."""
+        limited = {name: pool for name, pool in self.pools.items() if isinstance(pool, LimitedPool)}
+        if not limited:
+            return None
+        member = f"{self.config.store.host}:{instance}"
+        return Leaser(
+            limited,
+            keys,
+            lambda: store_url(self.config, environ),
+            member=member,
+            alone=f"{member}:{os.getpid()}",
+            is_scribe=self._is_scribe,
+        )
 
     def _make_pools(self) -> dict[str, Pool]:
         loop = asyncio.get_running_loop()
         return {
-            name: Pool(
+            name: (LimitedPool if has_limits(pool) else Pool)(
                 name,
                 pool,
-                rows={backend.id: self.rows[name, backend.id] for backend in pool.members},
-                board=self.board,
-                writer=self.writer,
+                seats=self.places.seats(name, pool),
                 draw=_draw,
                 loop=loop,
                 coarse=self.coarse,
                 suspect=partial(self._suspect, name),
                 tell=partial(self._tell, name),
+                salt=f"{self.config.store.namespace}:{self.config.key_name(name)}",
+                trusted=self.listen.trusted_proxies,
+                zone=self.config.store.zone,
             )
             for name, pool in self.config.pools.items()
         }
@@ -127,6 +152,8 @@ class Runtime:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.follower.run(), name="follow")
             tasks.create_task(self.reporter.run(), name="report")
+            if self.leaser is not None:
+                tasks.create_task(self.leaser.run(), name="limits")
             tasks.create_task(self._tick(), name="tick")
 
     async def aclose(self) -> None:

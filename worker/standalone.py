@@ -20,6 +20,7 @@ from sidecar.contract.events import Event, line
 from worker.board import board_for
 from worker.gateway import App, Gateway, Receive, Scope, Send
 from worker.runtime import Runtime
+from worker.secret import with_secrets
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def gateway(path: str | Path | None = None) -> App:
     environ = dict(os.environ)
     config = load(Path(path) if path is not None else None, environ)
     store_url(config, environ)
-    return _Standalone(config, environ)
+    return _Standalone(with_secrets(config, environ), environ)
 
 
 class _Standalone:

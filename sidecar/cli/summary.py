@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from sidecar.contract.config import Config, HealthCheck, Pool, Route, pending
+from sidecar.contract.config import Config, HealthCheck, Pool, Route
 from sidecar.contract.connect import without_password
 
 
 def summary(config: Config) -> Iterator[str]:
-    """Listening addresses, store, pools and routes, and what of it has no effect yet."""
+    """Listening addresses, store, pools and routes."""
     listen, store = config.listen, config.store
     yield f"proxy    {', '.join(listen.binds_as_written)}; {_count(listen.workers, 'worker')}"
     yield f"admin    {listen.admin}"
@@ -17,8 +17,6 @@ def summary(config: Config) -> Iterator[str]:
         yield f"pool     {config.key_name(name)}: {_pool(pool)}"
     for route in config.effective_routes:
         yield f"route    {_route(route)} -> {route.pool}"
-    for key in pending(config):
-        yield f"note     {key} is accepted, and not acted on in this version"
 
 
 def _pool(pool: Pool) -> str:

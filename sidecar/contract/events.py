@@ -22,6 +22,7 @@ class Event(StrEnum):
     VIEW_STALE = "view-stale"
     VIEW_FRESH = "view-fresh"
     SLOTS_EXHAUSTED = "slots-exhausted"
+    BOARD_FULL = "board-full"
     WORKER_BOOTED = "worker-booted"
     WORKER_GONE = "worker-gone"
     CHILD_DIED = "child-died"
@@ -32,6 +33,7 @@ class Event(StrEnum):
     DEADLINE_FAILED = "deadline-failed"
     EJECTED = "ejected"
     READMITTED = "readmitted"
+    RETRY_BUDGET_EXHAUSTED = "retry-budget-exhausted"
     INTENT = "intent"
     MONITOR_SUSPECT = "monitor-suspect"
 
@@ -41,9 +43,12 @@ class Metric(StrEnum):
 
     REQUESTS = "sidebeat_requests_total"
     INFLIGHT = "sidebeat_inflight"
+    PENDING = "sidebeat_pending"
     RETRIES = "sidebeat_retries_total"
+    HEDGES = "sidebeat_hedges_total"
     FAILURES = "sidebeat_upstream_failures_total"
     FIRST_BYTE = "sidebeat_upstream_first_byte_seconds"
+    DURATION = "sidebeat_request_duration_seconds"
     BACKEND_STATE = "sidebeat_backend_state"
     EJECTED = "sidebeat_ejected"
     PANIC = "sidebeat_panic"

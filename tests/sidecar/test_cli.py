@@ -312,10 +312,3 @@ def test_check_says_what_is_asked_of_a_backend(capsys: Captured, tmp_path: Path,
     path.write_text(f'[pools.web]\nbackends = ["http://10.0.0.1"]\nhealth_check = {{type = "{kind}"}}\n')
     assert run(["check", "-c", str(path)]) == 0
     assert f"10.0.0.1:80; {said} 1 s" in capsys.readouterr().out
-
-
-def test_check_says_which_keys_have_no_effect_yet(capsys: Captured, tmp_path: Path):
-    path = tmp_path / "sidebeat.toml"
-    path.write_text('[pools.a]\nbackends = [{url = "http://10.0.0.1:80", zone = "x"}]\n')
-    assert run(["check", "-c", str(path)]) == 0
-    assert capsys.readouterr().out.endswith("pools.a.backends[0].zone is accepted, and not acted on in this version\n")

@@ -29,7 +29,20 @@ from worker.gateway import App, Message, Receive, Scope, Send
 from worker.runtime import Runtime
 from worker.server.front import Front
 
-POOL_SECTIONS = frozenset({"balancing", "connections", "outlier_detection", "retry", "timeouts", "tls"})
+POOL_SECTIONS = frozenset(
+    {
+        "balancing",
+        "connections",
+        "hedging",
+        "limits",
+        "max_requests_window_s",
+        "outlier_detection",
+        "retry",
+        "sticky",
+        "timeouts",
+        "tls",
+    }
+)
 
 PATIENT = {"connect_s": 5.0, "response_headers_s": 20.0, "idle_s": 20.0}
 """Deadlines that no test reaches by accident; those about a deadline set their own."""
@@ -46,7 +59,7 @@ class Lane:
     @property
     def in_flight(self) -> int:
         """Attempts under way, as the board has them."""
-        return sum(self.runtime.board.in_flight(row) for row in self.runtime.rows.values())
+        return sum(seats.board.in_flight(row) for seats in self.runtime.seats.values() for row in seats.rows.values())
 
     @property
     def upstream_connections(self) -> int:
@@ -64,7 +77,8 @@ class Lane:
     def counted(self, backend: Backend | int) -> Tally:
         """What the board has counted of a backend, which may be given by its port."""
         port = backend if isinstance(backend, int) else backend.port
-        return self.runtime.board.tally(self.runtime.rows["api", f"127.0.0.1:{port}"])
+        seats = self.runtime.seats["api"]
+        return seats.board.tally(seats.rows[f"127.0.0.1:{port}"])
 
     def told(self, headers: Headers) -> Headers:
         """Header pairs as they come out of this lane: an ASGI server turns names to lower case."""
@@ -159,6 +173,9 @@ LANES: dict[str, LaneKind] = {
     "asgi": LaneKind(serve=serve_front(looks_on), lacks=OF_ASGI),
 }
 """Every case runs through each of these. A WebSocket is for the app to handle where there is one."""
+
+in_one_lane = pytest.mark.parametrize("lane_kind", [LANES["direct"]], ids=["direct"])
+"""But for those that are about what is decided behind the lanes."""
 
 
 @asynccontextmanager

@@ -245,12 +245,12 @@ class AsgiSide:
             fields = response_fields(head, self._service.via, b"")
             self._put({"type": "http.response.informational", "status": head.status, "headers": pairs_of(fields)})
 
-    def refuse(self, failure: Failure) -> None:
+    def refuse(self, failure: Failure, retry_s: int = 1) -> None:
         """See ``Downstream``."""
-        self._refuse(failure, self._head.fields)
+        self._refuse(failure, self._head.fields, retry_s)
 
-    def _refuse(self, failure: Failure, fields: bytes) -> None:
-        headers, body = error_fields(failure, fields)
+    def _refuse(self, failure: Failure, fields: bytes, retry_s: int = 1) -> None:
+        headers, body = error_fields(failure, fields, retry_s)
         headers.append((b"date", self._service.date))
         self._over = True
         start = {"type": "http.response.start", "status": STATUS[failure]}

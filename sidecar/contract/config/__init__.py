@@ -3,7 +3,6 @@
 from sidecar.contract.config.health_check import HealthCheck
 from sidecar.contract.config.listen import Listen, Socket, Store, parse_socket
 from sidecar.contract.config.load import ConfigError, load, parse
-from sidecar.contract.config.pending import pending
 from sidecar.contract.config.pools import BackendTable, Connections, Pool, Timeouts, UpstreamTLS
 from sidecar.contract.config.sections import Config, Route
 
@@ -23,5 +22,4 @@ __all__ = [
     "load",
     "parse",
     "parse_socket",
-    "pending",
 ]

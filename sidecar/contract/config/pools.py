@@ -102,7 +102,7 @@ _HASH_ON = r"^(client_address|path|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+|cookie:[!#
 
 
 class Balancing(Section):
-    """How one of the eligible backends is picked. ``choices`` 0: three in ten of them, two to five.
+    """How one of the eligible backends is picked. ``choices`` 0: four in ten of them, two to five.
 
     ``hash_on`` is what ``rendezvous`` tells requests apart by: ``client_address``, ``path``, ``header:NAME`` or
     ``cookie:NAME``; ``max_load_ratio`` how far above the mean load a backend may be that still gets its own.
@@ -111,7 +111,7 @@ class Balancing(Section):
 
     policy: Policy = "p2c_ewma"
     choices: int = Field(default=0, ge=0, le=64)
-    decay_s: Seconds = 3.0
+    decay_s: Seconds = 1.0
     slow_start_s: SecondsOrZero = 10.0
     hash_on: str = Field(default="client_address", pattern=_HASH_ON)
     max_load_ratio: float = Field(default=1.25, ge=1, le=100, allow_inf_nan=False)
@@ -122,7 +122,7 @@ class Sticky(Section):
     """A visitor stays with a backend, by a signed cookie; where that backend is gone, with the next one.
 
     ``secret`` signs it; None: one that is made once and kept in the run directory of this host, so that several hosts
-    need one from here. ``max_age_s`` 0: until the browser closes.
+    need one from here. ``max_age_s`` counts from the answer that set the cookie; 0: until the browser closes.
     """
 
     cookie: str = Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$")
@@ -153,9 +153,10 @@ class Hedging(Section):
 class Limits(Section):
     """How ``max_inflight`` and ``max_requests`` hold over a fleet.
 
-    ``without_store`` is what holds while no store can be asked: each master's ``share`` of the limit, by the number of
-    masters last seen; ``open``, no limit of the fleet (``max_inflight`` then holds whole on each master); ``closed``,
-    nothing for backends that have a limit.
+    Each master leases its part from the store, and nothing is granted before that has answered once or failed to.
+    ``without_store`` is what holds while no store can be asked, and what was leased has run out: each master's
+    ``share`` of the limit, by the number of masters last seen, or all of it where none ever was; ``open``, no limit of
+    the fleet (``max_inflight`` then holds whole on each master); ``closed``, nothing for backends that have a limit.
     """
 
     without_store: Literal["share", "open", "closed"] = "share"
@@ -165,7 +166,7 @@ class Connections(Section):
     """How many connections each worker has to one backend, and how many requests each of them serves; 0: no limit.
 
     ``max_pending`` is how many requests of one worker may wait for a backend at a time (Envoy's default); the next is
-    refused at once.
+    refused at once, and with 0 nobody waits.
 
     Streams and WebSockets hold a connection for as long as they last, so that a limit which nobody chose would turn
     them away: there is none by default. After ``keepalive_requests`` (nginx's name) a connection is

@@ -1,6 +1,6 @@
 import pytest
 
-from sidecar.contract.config import Config, ConfigError, HealthCheck, load, parse, parse_socket, pending
+from sidecar.contract.config import Config, ConfigError, HealthCheck, load, parse, parse_socket
 
 BACKENDS = {"pools": {"api": {"backends": ["http://10.0.0.1:80"]}}}
 
@@ -134,13 +134,6 @@ def test_drift_shows_in_the_hash_when_a_member_changes_and_only_then():
     slower = parse(pool(health_check={"interval_s": 5}), {}).pools["api"]
     other = parse({"pools": {"api": {"backends": ["http://10.0.0.2:80"]}}}, {}).pools["api"]
     assert one.hash == slower.hash != other.hash
-
-
-def test_keys_that_are_accepted_but_not_acted_on_are_told():
-    backends = [{"url": "http://10.0.0.1:80", "max_inflight": 4}]
-    config = parse({"pools": {"api": {"backends": backends, "retry": {"budget_ratio": 0.5, "num_retries": 2}}}}, {})
-    assert pending(config) == ["pools.api.retry.budget_ratio", "pools.api.backends[0].max_inflight"]
-    assert pending(parse(BACKENDS, {})) == []
 
 
 def test_the_schema_says_that_a_backend_may_be_a_plain_url():

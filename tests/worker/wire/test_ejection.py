@@ -21,7 +21,7 @@ NO_RETRIES = {"num_retries": 0, "connect_retries": 0}
 
 
 def phase(lane: Lane, backend: Backend) -> Phase:
-    row = lane.runtime.rows["api", f"127.0.0.1:{backend.port}"]
+    row = lane.runtime.seats["api"].rows[f"127.0.0.1:{backend.port}"]
     return lane.runtime.board.host.standing(row).phase(time.monotonic())
 
 
@@ -207,7 +207,8 @@ async def test_after_the_ejection_one_request_tries_it_and_a_failure_costs_nobod
 
 @pytest.mark.parametrize("status", [200, 404])
 async def test_its_success_brings_the_backend_back(start_lane: StartLane, backend: Backend, bad: Backend, status: int):
-    lane = await start_lane(bad.url, backend.url, outlier_detection=SHORT)
+    balancing = {"policy": "round_robin", "slow_start_s": 0.0}
+    lane = await start_lane(bad.url, backend.url, outlier_detection=SHORT, balancing=balancing)
     await put_out(lane, bad)
     bad.handler = answers(status)
     await eventually(lambda: phase(lane, bad) is Phase.PROBATION)
