@@ -18,6 +18,8 @@ from worker.pick.policy import Draw, untried
 from worker.pick.weighted import Weighted
 from worker.view import Candidate
 
+AT_LEISURE: Final = 6
+"""Requests in flight: a browser has so many connections to a host."""
 _SPAN: Final = 1 << 64
 _MASK: Final = _SPAN - 1
 
@@ -27,8 +29,8 @@ class Rendezvous(Weighted):
 
     Too busy is who has ``max_load_ratio`` times its share of the load in flight, or more, where the request at hand
     counts in the load, and shares are by weight: so nobody comes to have more than that, rounded up (bounded loads,
-    Mirrokni, Thorup and Zadimoghaddam 2018). In an idle pool, that is one at a time. The load is this host's: what is
-    passed on may go elsewhere from another one.
+    Mirrokni, Thorup and Zadimoghaddam 2018). Nobody is with fewer than ``AT_LEISURE``, or one visitor of an idle pool
+    would be all over it. The load is this host's: what is passed on may go elsewhere from another one.
 
     A request without a key (0) goes where ``LeastRequest`` would have it. Ties there are by draw; lots have none.
     """
@@ -80,7 +82,8 @@ class Rendezvous(Weighted):
         weights, under_way = self.weights, self._under_way
         loads = [sum(under_way[index]) for index in left]
         bound = self._max_load_ratio * (sum(loads) + 1) / sum([weights[index] for index in left])
-        return [index for index, load in zip(left, loads, strict=True) if load < bound * weights[index]] or left
+        bounds = [max(bound * weights[index], AT_LEISURE) for index in left]
+        return [index for index, load, most in zip(left, loads, bounds, strict=True) if load < most] or left
 
     @override
     def refresh(self, now: float) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from picking import Gauges, always, candidate, candidates, keep_busy, order_of, row_of
 from worker.pick import Rendezvous
+from worker.pick.rendezvous import AT_LEISURE
 from worker.view import Candidate
 
 KEYS = range(1, 2_001)
@@ -118,12 +119,19 @@ def test_the_hash_is_part_of_the_contract():
     keys,
 )
 def test_nobody_is_given_more_than_the_bound(members, ratio, key):
-    """``ceil`` of the ratio times its share of all that is then in flight, by weight."""
+    """``ceil`` of the ratio times its share of all that is then in flight, by weight; or what is no load at all."""
     weights, in_flight = [weight for weight, _ in members], [count for _, count in members]
     policy = rendezvous(candidates(*weights), Gauges(in_flight=in_flight), max_load_ratio=ratio)
     row = row_of(policy, key=key)
     share = weights[row] / sum(weights)
-    assert in_flight[row] + 1 <= ceil(ratio * share * (sum(in_flight) + 1))
+    assert in_flight[row] + 1 <= max(ceil(ratio * share * (sum(in_flight) + 1)), AT_LEISURE)
+
+
+def test_in_an_idle_pool_a_visitors_few_requests_at_a_time_stay_together():
+    """They went to six backends: with nothing else under way, the second was already more than its share."""
+    for asked in range(AT_LEISURE):
+        policy = rendezvous(candidates(1, 1, 1, 1), Gauges(in_flight=(asked, 0, 0, 0)))
+        assert owners(policy) == owners(rendezvous(candidates(1, 1, 1, 1)))
 
 
 def test_one_hot_key_is_shared_as_far_as_the_bound_asks():
