@@ -60,7 +60,7 @@ class Exchange(Attempts):
             return
         self.responded = True
         if self._wish is not None:
-            self._bind(head)
+            head = self._bound(head)
         if done:
             self._finish()
         else:
@@ -69,10 +69,12 @@ class Exchange(Attempts):
             self.deadline = now + self._pool.timeouts.idle_s
         self._downstream.respond(head, body, done=done)
 
-    def _bind(self, head: ResponseHead) -> None:
-        """Have the visitor come back to the backend that answered."""
-        if self._wish is not None and self._pool.affinity is not None:
-            head.fields += self._pool.affinity.binding(self._wish, self._row, head)
+    def _bound(self, head: ResponseHead) -> ResponseHead:
+        """The head that has the visitor come back to the backend that answered."""
+        if self._wish is None or self._pool.affinity is None:
+            return head
+        lines = self._pool.affinity.binding(self._wish, self._row, head)
+        return head.with_lines(lines) if lines else head
 
     def _accepts_error(self, head: ResponseHead, now: float, *, done: bool) -> bool:
         """Whether a server error is to be passed on, and no other attempt made."""
@@ -123,7 +125,7 @@ class Exchange(Attempts):
         if self._is_canary:
             self._canary_succeeded(head.status, now)
         if self._wish is not None:
-            self._bind(head)
+            head = self._bound(head)
         self.responded = self._is_tunnel = self._ends_later = True
         self.deadline = NEVER
         self._downstream.switched(head, data)

@@ -184,6 +184,14 @@ def response_fields(
         framing: lines that replace the length and coding; None leaves the origin's.
         streams: the body is still to come, which of an event stream nobody after us is to hold back.
     """
+    if framing is not None or streams or b"date" not in head.special:
+        return _passing_on(head, via, date, framing, streams=streams)
+    if not head.passing:
+        head.passing = _passing_on(head, via, date, None, streams=False)
+    return head.passing
+
+
+def _passing_on(head: ResponseHead, via: bytes, date: bytes, framing: bytes | None, *, streams: bool) -> bytes:
     fields = head.fields
     special = head.special
     if not _PASSING.issuperset(special):

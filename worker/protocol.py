@@ -97,7 +97,7 @@ class ClientConnection(asyncio.Protocol):
         listen = self._service.listen
         head = None
         try:
-            head = read_request(data, listen.max_header_bytes, listen.max_headers)
+            head = read_request(data, listen.max_header_bytes, listen.max_headers, self._head)
             if head is not None:
                 self._buffer = b""
                 self._begin(head, data)

@@ -41,6 +41,7 @@ GET = Load(name="get")
 LOADS: dict[str, tuple[Load, Metric]] = {
     "get": (GET, cpu_us),
     "get12": (Load(name="get12", headers=BROWSER), cpu_us),
+    "distinct": (Load(name="distinct", path="/distinct", is_distinct=True), cpu_us),
     "post": (Load(name="post", path="/upload", method="POST", body_bytes=16_384), cpu_us),
     "big": (Load(name="big", path="/files/big", connections=2), cpu_per_gb),
     "m1": (Load(name="m1", path="/files/m1", connections=8), cpu_per_gb),

@@ -34,6 +34,7 @@ http {{
         listen 127.0.0.1:{ports[1]} backlog=4096;
         root {root};
         location / {{ return 200 "{hello}"; }}
+        location /distinct {{ add_header X-Request-Id $request_id; return 200 "{hello}"; }}
         location /files/ {{ }}
         location /upload {{ mirror /nowhere; error_page 405 =200 @done; }}
         location /nowhere {{ internal; return 204; }}

@@ -24,10 +24,22 @@ done = function(summary, latency, requests)
 end
 """
 
+_DISTINCT = """
+local count = 0
+request = function()
+    count = count + 1
+    wrk.headers["X-Request-Id"] = count
+    return wrk.format()
+end
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What clients do: ``connections`` of them, each the next request as soon as it has its answer."""
+    """What clients do: ``connections`` of them, each the next request as soon as it has its answer.
+
+    ``is_distinct``: no two requests have the same head.
+    """
 
     name: str
     path: str = "/"
@@ -35,6 +47,7 @@ class Load:
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
     body_bytes: int = 0
+    is_distinct: bool = False
 
     def script(self) -> str:
         """The load as wrk's Lua."""
@@ -42,7 +55,7 @@ class Load:
         lines += [f'wrk.headers["{name}"] = {json.dumps(value)}' for name, value in self.headers.items()]
         if self.body_bytes:
             lines.append(f'wrk.body = string.rep("x", {self.body_bytes})')
-        return "\n".join(lines) + _REPORT
+        return "\n".join(lines) + (_DISTINCT if self.is_distinct else "") + _REPORT
 
 
 def measure(lab: Lab, load: Load, proxy: Proxy, seconds: int) -> Run:

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from waiting import eventually
 from worker.failure import Failure
+from worker.http1 import ResponseReader
 from worker.upstream import UpstreamConnection
 from worker.upstream.dial import Place, failure_of, interleaved, is_figures, race
 
@@ -62,6 +63,8 @@ class FakeTransport(asyncio.Transport):
 
 class Home:
     """Nobody's."""
+
+    heads = ResponseReader(65_536)
 
     def give(self, connection: UpstreamConnection) -> None: ...
 

@@ -12,16 +12,16 @@ from typing_extensions import override
 
 from worker.bodies import ChunkedDecoder
 from worker.failure import Failure, Refused
-from worker.http1 import CHUNKED, ResponseHead, read_response
+from worker.http1 import CHUNKED, ResponseHead, ResponseReader
 from worker.outbox import Outbox
 
-MAX_HEAD_BYTES = 65_536
-"""A response head over this is refused, like Envoy's 60 KiB default."""
 _IDLE, _UNSENT, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _CLOSED, _RAW = range(8)
 
 
 class Home(Protocol):
     """Whose connection it is."""
+
+    heads: ResponseReader
 
     def give(self, connection: "UpstreamConnection") -> None:
         """Let it rest."""
@@ -153,7 +153,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.silent = False
         while True:
             try:
-                head = read_response(data, MAX_HEAD_BYTES, to_head=self._to_head)
+                head = self._upstream.heads.read(data, to_head=self._to_head)
             except Refused as refused:
                 # No head at all, on a connection that served before: the end of that response, like a body after HEAD.
                 self.silent = is_first and self.reused and not data.startswith(b"HTTP/")

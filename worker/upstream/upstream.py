@@ -12,10 +12,14 @@ from sidecar.contract.config import Timeouts, UpstreamTLS
 from sidecar.contract.config.pools import Connections
 from sidecar.contract.model import Address
 from worker.failure import Failure
+from worker.http1 import ResponseReader
 from worker.upstream.connection import UpstreamConnection
 from worker.upstream.dial import Dialer, failure_of
 from worker.upstream.idle import IdleLimit
 from worker.upstream.queue import Connecting, Queue
+
+MAX_HEAD_BYTES = 65_536
+"""A response head over this is refused, like Envoy's 60 KiB default."""
 
 
 class CoarseClock:
@@ -32,7 +36,7 @@ class Upstream:
 
     __slots__ = (
         "_coarse", "_connect_s", "_dialer", "_dials", "_idle", "_limit", "_loop", "_max_open", "_max_turns",
-        "_max_waiting", "_queue", "_rest_s", "_turns", "_waiting", "open",
+        "_max_waiting", "_queue", "_rest_s", "_turns", "_waiting", "heads", "open",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +59,7 @@ class Upstream:
             loop: where connections live.
             coarse: monotonic seconds, as of the last tick.
         """
+        self.heads = ResponseReader(MAX_HEAD_BYTES)
         self._dialer = Dialer(address, tls, loop)
         self._connect_s = timeouts.connect_s
         self._loop = loop
