@@ -198,10 +198,15 @@ class LimitArea:
             self._reals[cell + LEASED_UNTIL] = until
 
     def lease(self, row: int, number: int, count: int, *, begins: float, ends: float) -> None:
-        """Take over so many requests of a window, by its number. Under the lock."""
+        """Take over so many requests of a window, by its number. Under the lock.
+
+        Not of one that is over, and that a later one has taken the place of: whoever asked was stopped in between.
+        """
         window = row * LIMIT_WORDS + WINDOWS[number % 2]
         known = self.lease_of(row, number)
         if known is None:
+            if ends < self._reals[window + FROM]:
+                return
             self._reals[window + FROM] = self._reals[window + UNTIL] = 0.0
             self._words[window + WINDOW] = number
             self._reals[window + FROM] = begins
@@ -233,10 +238,13 @@ class LimitArea:
         first = self._waits(row)
         return sum(self._words[first : first + self._slots])
 
-    def first_since(self, row: int) -> float:
-        """Since when the one has waited that waits longest, in whichever worker; ``inf``: nobody waits."""
+    def first_since(self, row: int, oldest: float) -> float:
+        """Since when the one has waited that waits longest, in whichever worker; ``inf``: nobody waits.
+
+        Nobody has waited since before ``oldest``: a worker that says so has been stopped.
+        """
         first = self._waits(row) + self._slots
-        return min(filter(None, self._reals[first : first + self._slots]), default=inf)
+        return min(filter(max(oldest, 0.0).__lt__, self._reals[first : first + self._slots]), default=inf)
 
     def release(self, slot: int, rows: int) -> None:
         """A worker is gone, and nobody waits in it any more; ``rows`` were ever given out."""

@@ -5,6 +5,7 @@ second for five, and more often while somebody waits; requests of a window in ch
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 from importlib import resources
 
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from sidecar.contract.config import ConfigError
 from sidecar.contract.connect import connect
 from sidecar.contract.events import Event, line
 from sidecar.contract.keys import SHARE_MS, PoolKeys
@@ -27,6 +30,10 @@ TURN_S = 0.25
 """How soon another worker takes over, and how often places are asked for while somebody waits."""
 SHRUNK_S = 0.05
 """Places to be given back are given back so soon, if they are not in use any more by then."""
+LATELY_S = 5.0
+"""Who had a request so lately may have another one, and wants a place."""
+GOODBYE_S = 0.5
+"""What a clean stop may spend on giving back; else leases run out by themselves."""
 TRIES = 50
 """At the lock of a row, a millisecond apart; its holders need microseconds."""
 
@@ -47,20 +54,34 @@ class _Leased:
     member: str
     demand: Demand
     full: int = -1
+    spent: int = 0
+    wanted_until: float = 0.0
 
     @property
     def window_ms(self) -> int:
         return max(round(self.limit.window_s * 1000), 1)
 
+    def wanted(self, now: float) -> int:
+        """How many places would be used; one for who comes now and then, and is not here at this moment."""
+        wanted = self.pool.in_flight(self.limit.row) + self.pool.waiting
+        spent, self.spent = self.spent, self.pool.area.spent(self.limit.row)
+        if wanted or spent != self.spent:
+            self.wanted_until = now + LATELY_S
+        return max(wanted, int(now < self.wanted_until))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Ask:
-    """So many requests of a window, by its number; ``debt`` of them were made without asking."""
+    """So many requests of a window, by its number; ``debt`` more were made without asking.
+
+    ``again``: some of the window have been leased before, and if the store does not know of it, nobody knows how many.
+    """
 
     one: _Leased
     number: int
     count: int
     debt: int = 0
+    again: bool = False
 
 
 class Leaser:
@@ -75,6 +96,7 @@ class Leaser:
         member: str,
         alone: str,
         is_scribe: Callable[[], bool],
+        is_last: Callable[[], bool],
         open_store: OpenStore = connect,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,18 +109,18 @@ class Leaser:
             member: who leases for the master, ``<host>:<instance>``.
             alone: who leases for a pool of this worker that its siblings do not see.
             is_scribe: whether it is this worker that leases for all of them just now.
+            is_last: asked once, when this worker ends: whether the master ends with it.
             open_store: makes a client of a URL.
             clock: monotonic seconds.
         """
-        self._leased = [
-            _Leased(
-                pool=pool, limit=limit, keys=keys[name], member=alone if pool.is_alone else member,
-                demand=Demand(pool.area.spent(limit.row), clock()),
-            )
-            for name, pool in pools.items() for limit in pool.limits.values()
-        ]  # fmt: skip
+        self._keys = keys
+        self._member = member
+        self._alone = alone
+        self._leased: list[_Leased] = []
         self._find_url = find_url
         self._is_scribe = is_scribe
+        self._is_last = is_last
+        self._open_store = open_store
         self._clock = clock
         self._rounds = Rounds("limits", self._find, open_store=open_store, level=logging.DEBUG)
         self._ours: list[_Leased] = []
@@ -107,12 +129,38 @@ class Leaser:
         self._places_asked = -TURN_S
         self._reading: Reading | None = None
         self._problem = ""
+        self.use(pools)
+
+    def use(self, pools: Mapping[str, LimitedPool]) -> None:
+        """Lease for these from now on, and at once; of those that stay all is kept."""
+        known = {id(one.limit): one for one in self._leased}
+        self._leased = [
+            known.get(id(limit))
+            or _Leased(
+                pool=pool, limit=limit, keys=self._keys[name], member=self._alone if pool.is_alone else self._member,
+                demand=Demand(pool.area.spent(limit.row), self._clock()),
+            )
+            for name, pool in pools.items() for limit in pool.limits.values()
+        ]  # fmt: skip
+        self._ours_until = self._places_at = 0.0
 
     async def run(self) -> None:
-        """Lease for ever; what is leased when this ends goes back by itself."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._rounds.run(self._lease_all), name="limits-lease")
-            tasks.create_task(self._watch(), name="limits-watch")
+        """Lease for ever; when cancelled, give places back where nobody of this master needs them any more."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._rounds.run(self._lease_all), name="limits-lease")
+                tasks.create_task(self._watch(), name="limits-watch")
+        finally:
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        """Else a master that follows this one has to wait until these leases have run out."""
+        if not self._is_last():
+            return
+        idle = [one for one in self._leased if one.limit.places and not one.pool.in_flight(one.limit.row)]
+        with contextlib.suppress(RedisError, OSError, ConfigError):
+            async with asyncio.timeout(GOODBYE_S), self._open_store(self._find_url()) as client:
+                await ask(client, *(("HDEL", one.keys.share(one.limit.backend), one.member) for one in idle))
 
     def _find(self) -> str:
         try:
@@ -161,7 +209,8 @@ class Leaser:
         asked = self._places_asked = self._clock()
         self._places_at = asked + EVERY_S
         using = [self._using(one, asked) for one in mine]
-        replies = await ask(client, *map(self._places_command, mine, using))
+        wanted = [one.wanted(asked) for one in mine]
+        replies = await ask(client, *map(self._places_command, mine, using, wanted))
         answered = self._clock()
         for one, uses, reply in zip(mine, using, replies, strict=True):
             match reply:
@@ -190,9 +239,8 @@ class Leaser:
         return max(int(one.pool.area.places(one.limit, now)), one.pool.in_flight(one.limit.row))
 
     @staticmethod
-    def _places_command(one: _Leased, uses: int) -> Command:
+    def _places_command(one: _Leased, uses: int, wanted: int) -> Command:
         limit = one.limit
-        wanted = one.pool.in_flight(limit.row) + one.pool.waiting
         for_people = limit.requests or 0, one.window_ms
         key, known = one.keys.share(limit.backend), one.pool.area.masters(limit.row)
         return ("EVAL", PLACES, 1, key, one.member, limit.places or 0, SHARE_MS, uses, wanted, known, *for_people)
@@ -206,8 +254,10 @@ class Leaser:
         current, *following = numbers_due(self._reading.store_at(now), one.window_ms / 1000)
         due = [number for number in following if area.lease_of(row, number) is None]  # a first chunk of it will do
         asks = [_Ask(one=one, number=number, count=demand.asks(0, waiting)) for number in due]
-        if current != one.full and (count := demand.asks(area.lease_of(row, current) or 0, waiting)):
-            asks.append(_Ask(one=one, number=current, count=count, debt=area.debt(one.limit, now)))
+        left = area.lease_of(row, current)
+        if current != one.full and (count := demand.asks(left or 0, waiting)):
+            again = left is not None and one.limit.rule != "open"
+            asks.append(_Ask(one=one, number=current, count=count, debt=area.debt(one.limit, now), again=again))
         return asks
 
     async def _lease_requests(self, client: Redis, mine: list[_Leased]) -> None:
@@ -246,7 +296,8 @@ class Leaser:
         key = one.keys.quota(one.limit.backend, each.number)
         limit, takers = one.limit.requests or 0, 2 * max(one.pool.area.masters(one.limit.row), 1)
         ahead_ms = round(AHEAD_S * 1000)
-        return ("EVAL", QUOTA, 1, key, each.number, one.window_ms, limit, each.count, each.debt, ahead_ms, takers)
+        told = each.number, one.window_ms, limit, each.count, each.debt, ahead_ms, takers, int(each.again)
+        return ("EVAL", QUOTA, 1, key, *told)
 
     @staticmethod
     async def _under_lock(one: _Leased, write: Callable[[], None]) -> None:

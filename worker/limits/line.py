@@ -12,6 +12,8 @@ NOTICEABLE_S = 0.025
 """A sibling whose first has waited so much longer than ours is let go first: some services of a busy backend."""
 PATIENT_LOOKS = 2
 """So many looks at a free place it is left to that sibling, which looks as often; then it may be for another one."""
+STOPPED_S = 0.1
+"""Whose first should have been sent away so long ago looks no more, and nobody yields to it."""
 SHORTEST_LOOK_S = 0.001
 SPREAD_LOOK_S = 0.004
 """Between looks whether a sibling has made room, while anybody waits; uvloop's timers count in milliseconds."""
@@ -76,8 +78,12 @@ class Line:
 
     def must_yield(self, has_room: Callable[[], bool]) -> bool:
         """Whether a free place is rather for a sibling's first, which has waited noticeably longer than ours."""
-        since = next(iter(self.waiting.values())) - self._limit_s if self.waiting else self._loop.time()
-        if self._area.first_since(self._row) >= since - NOTICEABLE_S or not has_room():
+        if self._timer is not None:
+            self._tell()  # or we would yield to one of our own who is gone
+        now = self._loop.time()
+        since = next(iter(self.waiting.values())) - self._limit_s if self.waiting else now
+        first = self._area.first_since(self._row, now - self._limit_s - STOPPED_S)
+        if first >= since - NOTICEABLE_S or not has_room():
             self._looks = 0
             return False
         self._looks += 1

@@ -11,35 +11,45 @@ local ROTATE_MS = 2000
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- The living members with what they want; what the others hold; since when the key is there.
+local function lease(granted, wanted)
+  return string.format('{"granted":%.0f,"wanted":%.0f,"until_ms":%.0f}', granted, wanted, now + ttl)
+end
+
+-- The living members with what they want; what the others hold; since when all who are here may be told of.
 local function read()
   local fields = redis.pcall('HGETALL', key)
   if fields.err then
     redis.call('DEL', key)
     fields = {}
   end
-  local names, wants, held, born = {me}, {[me] = math.max(wanted, 1)}, 0, now
+  local names, wants, held, born, last = {me}, {[me] = wanted}, 0, now, 0
   for at = 1, #fields, 2 do
     local name, value = fields[at], fields[at + 1]
     if name == 'born' then
       born = math.min(tonumber(value) or now, now)
-    elseif name ~= me and string.find(name, ':', 1, true) then
+    elseif string.find(name, ':', 1, true) then
       local granted, want, till = string.match(value, '"granted":(%d+),"wanted":(%d+),"until_ms":(%d+)')
-      if granted and tonumber(till) > now and tonumber(till) <= now + ttl then
-        held, wants[name] = held + tonumber(granted), math.max(tonumber(want), 1)
+      last = math.max(last, tonumber(till) or 0)
+      if name ~= me and granted and tonumber(till) > now then
+        held, wants[name] = held + tonumber(granted), tonumber(want)
         names[#names + 1] = name
-      else
+        if tonumber(till) > now + ttl then -- the clock was set back: for us it is from now on that the lease lasts
+          redis.call('HSET', key, name, lease(granted, want))
+        end
+      elseif name ~= me then
         redis.call('HDEL', key, name)
       end
     end
   end
   table.sort(names)
-  return names, wants, held, born
+  return names, wants, held, last > now and born or now
 end
 
 -- The max-min fair parts of `cap`: nobody gets less so that somebody gets more, nobody more than they want until all
--- have that, and then the rest in equal parts. Where there are too few for one each, it goes round.
+-- have that, and then the rest in equal parts. Where there are too few for one each, it goes round. Who wants none keeps
+-- one at hand only where all of those are no more than half.
 local function parts(names, wants)
+  local spare = cap >= 2 * #names and 1 or 0
   local part, left, hungry = {}, cap, {}
   local turn = cap < #names and math.floor(now / ROTATE_MS) % #names or 0
   for at = 1, #names do
@@ -50,9 +60,10 @@ local function parts(names, wants)
   while left > 0 and #hungry > 0 do
     local each, still = math.max(math.floor(left / #hungry), 1), {}
     for _, name in ipairs(hungry) do
-      local more = math.min(each, wants[name] - part[name], left)
+      local want = math.max(wants[name], spare)
+      local more = math.min(each, want - part[name], left)
       part[name], left = part[name] + more, left - more
-      if part[name] < wants[name] then still[#still + 1] = name end
+      if part[name] < want then still[#still + 1] = name end
     end
     hungry = still
   end
@@ -68,13 +79,14 @@ for at, name in ipairs(names) do
   if name == me then rank = at - 1 end
 end
 local places = math.max(math.min(parts(names, wants)[me], cap - held), 0)
-if known > #names and now - born < ttl then
-  -- A store that has lost everything: who is yet to come may still use what it had.
-  places = math.min(places, math.floor(cap / known))
+local masters = #names
+if known > masters and now - born < ttl then
+  -- A store that was away, has lost everything or had its clock set forth: who is yet to come may still use what it had.
+  -- Which of them we are is not known either; as the last of them we have no claim to an odd place.
+  places, masters, rank = math.min(places, uses), known, known - 1
 end
 
-local fields = string.format('{"granted":%.0f,"wanted":%.0f,"until_ms":%.0f}', math.max(places, uses), wanted, now + ttl)
-redis.call('HSET', key, me, fields, 'max_inflight', ARGV[2], 'max_requests', ARGV[7], 'window_ms', ARGV[8])
-redis.call('HSETNX', key, 'born', string.format('%.0f', now))
+redis.call('HSET', key, me, lease(math.max(places, uses), wanted), 'born', string.format('%.0f', born))
+redis.call('HSET', key, 'max_inflight', ARGV[2], 'max_requests', ARGV[7], 'window_ms', ARGV[8])
 redis.call('PEXPIRE', key, 2 * ttl)
-return {places, string.format('%.0f', time[1] * 1000000 + time[2]), #names, rank}
+return {places, string.format('%.0f', time[1] * 1000000 + time[2]), masters, rank}

@@ -21,7 +21,7 @@ from worker.failure import Failure
 from worker.limits.line import Line
 from worker.pick import Draw
 from worker.pool import Pool, Waiter
-from worker.upstream import CoarseClock, UpstreamConnection
+from worker.upstream import CoarseClock, Upstream, UpstreamConnection
 from worker.view import Candidate
 
 TRIES: Final = 3
@@ -54,11 +54,12 @@ class LimitedPool(Pool):
         salt: str = "",
         trusted: Networks = (),
         zone: str | None = None,
+        heir_to: Pool | None = None,
     ) -> None:
         """Set it up as ``Pool``."""
         super().__init__(
             name, config, seats=seats, draw=draw, loop=loop, coarse=coarse, suspect=suspect, tell=tell, salt=salt,
-            trusted=trusted, zone=zone,
+            trusted=trusted, zone=zone, heir_to=heir_to,
         )  # fmt: skip
         self.is_alone = seats.is_alone
         self.area = self.writer.cells.limits
@@ -111,6 +112,11 @@ class LimitedPool(Pool):
                     return
         self._missed = True
 
+    @override
+    def _may_begin(self, row: int, now: float) -> bool:
+        """See ``Pool``; a place that is claimed in vain at each look has all workers look anew who is eligible."""
+        return row not in self.limits or self._has_place(self.limits[row], now)
+
     def _has_place(self, limit: Limit, now: float) -> bool:
         return (
             self.writer.cells.in_flight(limit.row) < self.area.places(limit, now)
@@ -118,8 +124,7 @@ class LimitedPool(Pool):
         )
 
     def _has_room(self, now: float) -> bool:
-        rows = (candidate.row for candidate in self.selection.candidates)
-        return any(row not in self.limits or self._has_place(self.limits[row], now) for row in rows)
+        return any(self._may_begin(candidate.row, now) for candidate in self.selection.candidates)
 
     @override
     def refusal(self, waiter: Waiter) -> Failure | None:
@@ -172,10 +177,10 @@ class LimitedPool(Pool):
         return self.area.waiting(min(self.limits))
 
     @override
-    def close(self) -> None:
+    def close(self, keep: Collection[Upstream] = ()) -> None:
         """Close all connections; nobody waits any more."""
         self._line.close()
-        super().close()
+        super().close(keep)
 
 
 def _limits(config: PoolConfig, seats: Seats) -> dict[int, Limit]:
@@ -196,6 +201,9 @@ def _limits(config: PoolConfig, seats: Seats) -> dict[int, Limit]:
 
 
 def _tag(salt: str, limit: Limit) -> int:
-    """What tells these limits from others that had the row before."""
-    told = f"{salt} {limit.backend} {limit.places} {limit.requests} {limit.window_s}"
+    """What tells these limits from others that had the row before, of which nothing may be left.
+
+    Where only a number of theirs is another one, what was leased holds: nobody has to wait for the store.
+    """
+    told = f"{salt} {limit.backend} {limit.places is None} {limit.requests is None} {limit.window_s}"
     return int.from_bytes(blake2b(told.encode(), digest_size=8).digest()) | 1

@@ -64,6 +64,21 @@ def test_slots_are_handed_out_from_the_lowest_until_none_is_left(board: Board):
     assert [board.claim() for _ in range(3)] == [1, 2, None]
 
 
+def test_tunnels_end_with_their_worker_and_what_passed_through_them_stays_counted(board: Board):
+    first, second = claimed(board), claimed(board)
+    for slot in (first, second):
+        board.writer(slot).tunnel(1)
+        board.writer(slot).messages(1, 5)
+    board.writer(second).tunnel(1)
+    board.writer(second).tunnel_ended(1)
+    assert [board.tunnels(row) for row in range(3)] == [0, 2, 0]
+
+    board.release(first)
+
+    assert board.tunnels(1) == 1
+    assert board.messages(1) == 10
+
+
 def test_releasing_a_worker_without_a_slot_changes_nothing(board: Board):
     board.writer(claimed(board)).begin(0)
 

@@ -173,12 +173,26 @@ def test_what_was_used_without_the_store_is_told_to_it(area: LimitArea):
     assert area.debt(limit, NOW + 11) == 0
 
 
+def test_a_lease_that_comes_when_its_window_is_long_over_does_not_replace_a_later_one(area: LimitArea):
+    """It did, when the worker that had asked for it was stopped in between."""
+    limit = limit_of(requests=50)
+    area.lease(0, 9, 4, begins=NOW + 4, ends=NOW + 6)
+    area.lease(0, 7, 10, begins=NOW, ends=NOW + 2)
+    assert area.requests_left(limit, NOW + 5) == 4
+
+
+def test_nobody_has_waited_for_longer_than_anybody_may(area: LimitArea):
+    area.wait(1, 0, 1, NOW)
+    area.wait(1, 2, 1, NOW - 9)
+    assert area.first_since(1, NOW - 5) == NOW
+
+
 def test_siblings_see_who_waits_and_since_when_until_the_worker_is_gone(area: LimitArea):
     area.wait(1, 0, 3, NOW)
     area.wait(1, 2, 1, NOW - 1)
-    assert (area.waiting(1), area.first_since(1)) == (4, NOW - 1)
+    assert (area.waiting(1), area.first_since(1, 0.0)) == (4, NOW - 1)
     area.release(2, 2)
-    assert (area.waiting(1), area.first_since(1)) == (3, NOW)
+    assert (area.waiting(1), area.first_since(1, 0.0)) == (3, NOW)
     area.wait(1, 0, 0, 0.0)
-    assert (area.waiting(1), area.first_since(1)) == (0, inf)
+    assert (area.waiting(1), area.first_since(1, 0.0)) == (0, inf)
     assert area.waiting(0) == 0

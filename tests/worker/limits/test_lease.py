@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 
 import pytest
+from redis.asyncio import Redis
 
 from limited import LimitedWorker
 from redis_server import RedisServer
@@ -27,6 +28,8 @@ class Master:
         self.name = name
         self.worker = worker
         self.is_scribe = True
+        self.is_last = False
+        self.running: asyncio.Task[None]
 
     @property
     def places(self) -> float:
@@ -58,9 +61,10 @@ async def start(redis_server: RedisServer, namespace: str) -> AsyncIterator[Star
                 {"api": PoolKeys(namespace, "api")},
                 find_url or (lambda: redis_server.url),
                 member=f"host:{name}", alone=f"host:{name}:1", is_scribe=lambda: master.is_scribe,
+                is_last=lambda: master.is_last,
             )  # fmt: skip
-            running = tasks.create_task(leaser.run())
-            stack.callback(running.cancel)
+            master.running = tasks.create_task(leaser.run())
+            stack.callback(master.running.cancel)
             return master
 
         yield start
@@ -73,6 +77,31 @@ async def test_masters_come_to_share_what_there_is(start: Start):
     await eventually(lambda: (first.places, second.places) == (3, 3))
 
 
+async def test_a_master_that_ends_in_order_leaves_its_places_to_who_follows(
+    start: Start, redis_server: RedisServer, namespace: str
+):
+    """The next one waited for five seconds, and meanwhile sent everybody away."""
+    first = await start("a", max_inflight=6)
+    await eventually(lambda: first.places == 6)
+    async with Redis.from_url(redis_server.url) as store:
+        await store.hset(PoolKeys(namespace, "api").share("b"), "born", 1)  # no news: a store that lost all is young
+    first.is_last = True
+    first.running.cancel()
+    second = await start("b", max_inflight=6)
+    await eventually(lambda: second.places == 6, within=3)
+
+
+async def test_places_that_are_in_use_to_the_end_are_not_given_back(start: Start):
+    first = await start("a", max_inflight=6)
+    await eventually(lambda: first.places == 6)
+    assert first.worker.begin(time.monotonic())
+    first.is_last = True
+    first.running.cancel()
+    second = await start("b", max_inflight=6)
+    await eventually(lambda: second.running.get_coro() is not None and second.places_later == 0)
+    assert second.places == 0
+
+
 async def test_who_does_not_write_for_the_others_leases_nothing(start: Start):
     idle = await start("a", is_scribe=False, max_inflight=6)
     other = await start("b", max_inflight=6)
@@ -80,6 +109,21 @@ async def test_who_does_not_write_for_the_others_leases_nothing(start: Start):
     assert idle.places == 0
     idle.is_scribe = True  # whoever did it before is gone
     await eventually(lambda: (idle.places, other.places) == (3, 3))
+
+
+async def test_who_has_a_request_now_and_then_wants_a_place(start: Start, redis_server: RedisServer, namespace: str):
+    """Only those were told of that were under way at the moment of the question, nearly never one of a quiet master."""
+    master = await start("a", max_inflight=6)
+    await eventually(lambda: master.places == 6)
+    assert master.worker.begin(time.monotonic())
+    master.worker.end()
+    async with Redis.from_url(redis_server.url, decode_responses=True) as store:
+
+        async def wants_one() -> bool:
+            told = await store.hget(PoolKeys(namespace, "api").share("b"), "host:a")
+            return '"wanted":1' in str(told)
+
+        await eventually(wants_one)
 
 
 async def test_without_the_store_each_master_has_its_part(start: Start, redis_server: RedisServer):

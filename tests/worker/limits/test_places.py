@@ -101,6 +101,8 @@ def test_who_is_alone_has_all_of_it(store: redis.Redis, namespace: str):
         (10, {"a": 2, "b": 50}, {"a": 2, "b": 8}),
         (10, {"a": 1, "b": 2, "c": 90}, {"a": 1, "b": 2, "c": 7}),
         (10, {"a": 0, "b": 50}, {"a": 1, "b": 9}),  # nobody is left without, where there is enough
+        (3, {"a": 0, "b": 50}, {"a": 0, "b": 3}),  # else it is for those who have use for it
+        (2, {"a": 0, "b": 50, "c": 0}, {"a": 0, "b": 2, "c": 0}),
         (10, {"a": 0, "b": 0}, {"a": 5, "b": 5}),
         (7, {"a": 2, "b": 2}, {"a": 4, "b": 3}),
     ],
@@ -147,13 +149,52 @@ def test_nothing_is_left_behind_for_ever(store: redis.Redis, namespace: str):
     assert 0 < store.pttl(f.key) <= 2 * TTL_MS
 
 
-def test_a_store_that_lost_everything_does_not_give_away_what_others_may_use(store: redis.Redis, namespace: str):
+def holding(store: redis.Redis, namespace: str) -> tuple[Fleet, Master, Master]:
+    """Two masters that have and use one and five of six places."""
     f = fleet(store, namespace, 6)
-    assert f.lease(f.master("a", wants=9), known=3) == 2
-    assert f.lease(f.master("b", wants=9), known=3) == 2
+    idle, busy = f.master("a", wants=1), f.master("b", wants=5)
+    assert f.settled() == {"a": 1, "b": 5}
+    idle.wants = busy.wants = 9
+    return f, idle, busy
 
 
-@pytest.mark.parametrize("value", ["", "{}", '{"granted":9,"wanted":9,"until_ms":99999999999999}', "granted"])
+def test_a_store_that_lost_everything_does_not_give_away_what_others_may_use(store: redis.Redis, namespace: str):
+    """Who was the first to ask after that was given an equal part, and from the second time on all of it."""
+    f, idle, busy = holding(store, namespace)
+    store.flushall()
+    assert [f.lease(idle) for _ in range(3)] == [1, 1, 1]
+    assert f.used == 6
+    f.lease(busy)
+    assert f.settled() == {"a": 3, "b": 3}
+
+
+@pytest.mark.parametrize("set_by_ms", [-200_000, -100, 6_000, 200_000])
+def test_a_clock_that_is_set_gives_nothing_away(store: redis.Redis, namespace: str, set_by_ms: int):
+    """Leases that the new time had not heard of yet were dropped, and those that it took to be over given to others."""
+    f, idle, busy = holding(store, namespace)
+    for name, value in store.hgetall(f.key).items():
+        if ":" in name:  # as they look from there
+            lease = json.loads(value)
+            lease["until_ms"] -= set_by_ms
+            store.hset(f.key, name, json.dumps(lease, separators=(",", ":")))
+        elif name == "born":
+            store.hset(f.key, name, int(value) - set_by_ms)
+    assert [f.lease(idle) for _ in range(3)] == [1, 1, 1]
+    f.lease(busy)
+    assert f.used <= 6
+    assert f.settled() == {"a": 3, "b": 3}
+
+
+def test_a_lease_of_a_time_to_come_lasts_as_long_as_any(store: redis.Redis, namespace: str):
+    f = fleet(store, namespace, 4)
+    store.hset(f.key, "host:x", '{"granted":3,"wanted":3,"until_ms":99999999999999}')
+    assert f.lease(f.master("a", wants=9)) == 1
+    lease = json.loads(str(store.hget(f.key, "host:x")))
+    own = json.loads(str(store.hget(f.key, "host:a")))
+    assert (lease["granted"], lease["until_ms"]) == (3, own["until_ms"])
+
+
+@pytest.mark.parametrize("value", ["", "{}", "granted"])
 def test_what_others_put_there_counts_for_nothing(store: redis.Redis, namespace: str, value: str):
     f = fleet(store, namespace, 4)
     store.hset(f.key, mapping={"host:x": value, "born": value})

@@ -127,6 +127,30 @@ async def test_a_place_does_not_stay_empty_for_one_who_cannot_take_it():
     one.pool.close()
 
 
+async def test_a_worker_does_not_yield_to_its_own_who_is_gone():
+    """A place stayed free until its second look: what it had told of its first was taken for a sibling's."""
+    [worker] = crew(1, 1)
+    assert worker.begin()
+    gone, left = Waits(worker), Waits(worker)
+    gone.start()
+    clock = asyncio.get_running_loop().time
+    since = clock()
+    await eventually(lambda: clock() - since > 2 * NOTICEABLE_S)
+    left.start()
+    worker.pool.stop_waiting(gone)
+    worker.end()
+    await asyncio.sleep(0)  # it is the turn of those who wait
+    assert left.has_begun
+    worker.pool.close()
+
+
+async def test_nobody_yields_to_a_worker_that_was_stopped():
+    """Two of three places that came free were left to its first, who could not take them, for as long as it stood."""
+    one, stopped = crew(2, 1, timeouts={"queue_s": 1.0})
+    stopped.pool.area.wait(stopped.row, stopped.pool.writer.slot, 1, asyncio.get_running_loop().time() - 2.0)
+    assert one.begin()
+
+
 async def test_a_worker_that_is_gone_waits_no_more_and_its_places_are_free():
     board = Board.create(8, 16)
     slots = [board.claim(), board.claim()]
@@ -141,6 +165,21 @@ async def test_a_worker_that_is_gone_waits_no_more_and_its_places_are_free():
     board.release(slots[0])
     assert left.pool.waiting == 0
     assert left.begin()
+
+
+async def test_a_backend_on_probation_that_is_full_is_not_claimed_at_each_look():
+    """The claim was given back each time, and each time all workers looked anew who was eligible."""
+    [worker] = crew(1, 1)
+    assert worker.begin()
+    board = worker.pool.seats.board
+    board.host.eject(worker.row, 1.0, 2.0, 1)
+    board.announce(0)
+    before = board.generation[0]
+    assert not worker.begin(5.0)
+    assert board.generation[0] == before
+    worker.end()
+    assert worker.begin(5.0)
+    assert board.generation[0] != before
 
 
 async def test_who_is_beyond_the_limit_of_the_line_is_told_so():

@@ -26,11 +26,10 @@ class Window:
         self.number = seconds * 1000 // HOUR_MS + after
         self.key = PoolKeys(namespace, "api").quota("b", self.number)
 
-    def lease(self, count: int, *, unasked: int = 0, takers: int = 2) -> tuple[int, int]:
+    def lease(self, count: int, *, unasked: int = 0, takers: int = 2, again: bool = False) -> tuple[int, int]:
         """How many were had, and how many are leased by now."""
-        reply = self.store.eval(
-            QUOTA, 1, self.key, self.number, HOUR_MS, self.limit, count, unasked, AHEAD_MS, takers
-        )  # fmt: skip
+        told = self.number, HOUR_MS, self.limit, count, unasked, AHEAD_MS, takers, int(again)
+        reply = self.store.eval(QUOTA, 1, self.key, *told)
         assert isinstance(reply, list)
         return int(reply[0]), int(reply[2])
 
@@ -58,6 +57,22 @@ def test_what_was_made_without_asking_counts(store: redis.Redis, namespace: str)
     window = Window(store, namespace)
     assert window.lease(10, unasked=95) == (3, 98)
     assert window.lease(10, unasked=20) == (0, 118)
+
+
+def test_a_store_that_lost_a_window_leases_nothing_more_of_it(store: redis.Redis, namespace: str):
+    """It began the window anew, and twice as many requests as the limit were made in it."""
+    window = Window(store, namespace)
+    window.lease(90)
+    store.flushall()
+    assert window.lease(10, again=True) == (0, 100)
+    assert window.lease(10) == (0, 100)  # nor to others
+    assert 0 < store.pttl(window.key) <= 2 * HOUR_MS + AHEAD_MS
+
+
+def test_who_has_leased_before_may_lease_again(store: redis.Redis, namespace: str):
+    window = Window(store, namespace)
+    window.lease(10)
+    assert window.lease(10, again=True) == (10, 20)
 
 
 @pytest.mark.parametrize("after", [-1, 1, 2])
