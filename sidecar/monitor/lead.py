@@ -7,7 +7,8 @@ writes when the store is back; a new leader first adopts what the last one publi
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from redis.exceptions import OutOfMemoryError, RedisError
 
@@ -50,10 +51,16 @@ class Leader:
         self._rates = Rates()
         self._follow_at = 0.0
         self._repaired: tuple[str, ...] = ()
+        self._acts: deque[Callable[[], None]] = deque()
 
     def hint(self, _backend_id: str) -> None:
         """The operator has asked for something: look at once."""
         self._follow_at = 0.0
+        self._watch.news.set()
+
+    def between_turns(self, act: Callable[[], None]) -> None:
+        """Do something to what this leader works with, when it is not at work: as soon as it can be."""
+        self._acts.append(act)
         self._watch.news.set()
 
     async def run(self) -> None:
@@ -96,6 +103,8 @@ class Leader:
 
     async def _turn(self) -> float:
         """Do what is due; returns how long until something will be."""
+        while self._acts:
+            self._acts.popleft()()
         started = time.monotonic()
         if is_beat := started >= self._tenure.due:
             await self._claim()

@@ -6,7 +6,7 @@ store the hash is the truth. In another life it is what was asked for since then
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from redis.asyncio import Redis
 
@@ -76,6 +76,12 @@ class Orders:
             )  # fmt: skip
             self._keep_out(name, now)
             self._watch.news.set()
+
+    def meet(self, names: Collection[str]) -> None:
+        """These have joined the pool; what is wanted of them may have been said before."""
+        for name in names:
+            if (intent := self.intents.get(name, Intent())).admin is Admin.MAINT:
+                self._keep_out(name, intent)
 
     def _keep_out(self, name: str, intent: Intent) -> None:
         """Not probed is not known: what was healthy may be gone when it returns."""

@@ -37,6 +37,14 @@ class Outlook:
         self._reports: Sequence[Report] = ()
         self._stamps: dict[str, tuple[float, int]] = {}
 
+    def change(self, new_veto: Callable[[], Veto] | None) -> None:
+        """There are other members, or other rules; what is held goes on being held."""
+        self._new_veto = new_veto
+        if self._veto is None or not self.ruling.held:
+            self.forget_doubts()
+        members = self._watch.members
+        self._stamps = {name: stamp for name, stamp in self._stamps.items() if name in members}
+
     def hear(self, reports: Sequence[Report], now: float) -> None:
         """What the workers say now."""
         self._reports = reports

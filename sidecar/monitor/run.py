@@ -1,83 +1,131 @@
-"""The monitor's composition root: from a config to its tasks, and their end."""
+"""The monitor's composition root: from a config to its pools, on to another config, and their end."""
 
 import asyncio
 import logging
 import os
 import secrets
-import time
+from asyncio import Task
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from functools import partial
+from pathlib import Path
 
 from redis.asyncio import Redis
 
-from sidecar.collect import Collector
 from sidecar.contract.config import Config, ConfigError
+from sidecar.contract.config.change import pinned
 from sidecar.contract.connect import connect, store_url
 from sidecar.contract.events import Event, line
-from sidecar.contract.keys import PoolKeys
-from sidecar.lease import Lease
-from sidecar.monitor.clock import WireClock
+from sidecar.contract.masters import MONITOR, Presence, find_masters
 from sidecar.monitor.contact import Contact
 from sidecar.monitor.gate import Gate
 from sidecar.monitor.hints import heed_hints
-from sidecar.monitor.lead import Leader
-from sidecar.monitor.orders import Orders
-from sidecar.monitor.saved import SavedIntents, copy_directory
-from sidecar.monitor.tenure import Tenure
-from sidecar.monitor.told import Told
-from sidecar.monitor.watch import Watch
+from sidecar.monitor.post import Office, Plan, Post
+from sidecar.monitor.reload import heed_reloads
+from sidecar.monitor.saved import copy_directory
 from sidecar.probe import Prober
-from sidecar.publish import Publisher
-from sidecar.schedule import Schedule
-from sidecar.verdict import Policy
-from sidecar.veto import Veto
 
 log = logging.getLogger(__name__)
 
 
-async def run(config: Config, environ: Mapping[str, str]) -> None:
+async def run(
+    config: Config, environ: Mapping[str, str], *, file: Path | None = None, asked: asyncio.Event | None = None
+) -> None:
     """Probe and publish until cancelled; then the leases are given back and the clients closed.
 
     A store that cannot be reached is tried again for ever.
+
+    Args:
+        config: what to begin with.
+        environ: for the run directory, and for reloads.
+        file: where the config came from, read again at each reload; None: all of it was in ``environ``.
+        asked: set by whoever wants a reload; None: there are none, and nobody is told that this is a monitor.
 
     Raises:
         ConfigError: it is not said where the store is, or a pool's TLS files cannot be used; names the key.
     """
     url = store_url(config, environ)
     owner = f"{config.store.host}:{os.getpid()}:{secrets.token_hex(3)}"
-    contact = Contact(url)
+    namespace = config.store.namespace
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(_client(url))
         prober = await stack.enter_async_context(Prober())
-        gate = Gate()
-        directory = copy_directory(config.store.namespace, environ)
-        watches = {name: _watch(config, name, prober, gate) for name in config.pools}
-        pools = ",".join(watch.pool for watch in watches.values())
-        log.info(line(Event.STARTED, monitor=owner, pools=pools, namespace=config.store.namespace))
+        directory = copy_directory(namespace, environ)
+        plans = _plans(config, prober)
+        pools = ",".join(plan.keys.pool for plan in plans.values())
+        log.info(line(Event.STARTED, monitor=owner, pools=pools, namespace=namespace))
         stack.callback(log.info, line(Event.STOPPED, monitor=owner))
         async with asyncio.TaskGroup() as tasks:
-            actions: dict[str, Callable[[str], None]] = {}
-            for name, watch in watches.items():
-                keys = PoolKeys(config.store.namespace, watch.pool)
-                for backend_id in watch.members:
-                    tasks.create_task(watch.keep_probing(backend_id), name=f"probe {name}/{backend_id}")
-                pool, clock = config.pools[name], WireClock()
-                check = pool.health_check
-                new_veto = partial(Veto, interval_s=check.interval_s, timeout_s=check.timeout_s)
-                copy = SavedIntents(directory, watch.pool, url)
-                leader = Leader(
-                    watch=watch,
-                    told=Told(watch, clock, pool.hash, new_veto, tells_probes=pool.balancing.policy == "fastest"),
-                    tenure=Tenure(Lease(redis, keys, owner), clock, watch.pool),
-                    orders=Orders(redis, keys, watch=watch, copy=copy, owner=owner),
-                    publisher=Publisher(redis, keys, owner),
-                    collector=Collector(redis, keys),
-                    contact=contact,
-                )
-                actions |= {keys.suspect: watch.suspect, keys.intents: leader.hint}
-                tasks.create_task(leader.run(), name=f"lead {name}")
-            tasks.create_task(heed_hints(redis, actions), name="hints")
+            office = Office(
+                redis=redis, url=url, owner=owner, contact=Contact(url), gate=Gate(), directory=directory, tasks=tasks
+            )
+            monitor = Monitor(office, prober, config, plans)
+            if asked is not None:
+                presence = _shown(namespace, environ, owner)
+                stack.callback(presence.withdraw)
+                tasks.create_task(heed_reloads(asked, file, environ, monitor.apply, presence), name="reloads")
+
+
+class Monitor:
+    """All pools of one monitor, under the config in force."""
+
+    def __init__(self, office: Office, prober: Prober, config: Config, plans: Mapping[str, Plan]) -> None:
+        """Begin."""
+        self._office = office
+        self._prober = prober
+        self._config = config
+        self._posts: dict[str, Post] = {}
+        self._hints: Task[None] | None = None
+        self._man(plans)
+
+    def apply(self, config: Config) -> None:
+        """Go on under another config: leases are kept, and backends that stay are known as before.
+
+        Raises:
+            ConfigError: it needs a restart, or TLS files cannot be used; nothing has changed then.
+        """
+        if problems := pinned(self._config, config):
+            raise ConfigError(problems)
+        plans = _plans(config, self._prober)
+        self._config = config
+        self._man(plans)
+
+    def _man(self, plans: Mapping[str, Plan]) -> None:
+        """Have a post for each of the plans, by names in keys, and no others."""
+        before = set(self._posts)
+        for name in before - plans.keys():
+            self._posts.pop(name).end()
+        for name, plan in plans.items():
+            if name not in self._posts:
+                self._posts[name] = Post(self._office, plan)
+            elif self._posts[name].pool != plan.pool:
+                self._posts[name].change(plan)
+        if before != set(self._posts):
+            self._listen()
+
+    def _listen(self) -> None:
+        """Heed the hints to all pools that there are."""
+        if self._hints is not None:
+            self._hints.cancel()
+        actions: dict[str, Callable[[str], None]] = {}
+        for post in self._posts.values():
+            actions |= {post.keys.suspect: post.watch.suspect, post.keys.intents: post.leader.hint}
+        self._hints = self._office.tasks.create_task(heed_hints(self._office.redis, actions), name="hints")
+
+
+def _plans(config: Config, prober: Prober) -> dict[str, Plan]:
+    """By the pools' names in keys: under another one it is another pool."""
+    return {config.key_name(name): Plan.of(config, name, prober) for name in config.pools}
+
+
+def _shown(namespace: str, environ: Mapping[str, str], owner: str) -> Presence:
+    """This monitor's presence, or a line in the log why it is not to be seen; those that were killed are taken away."""
+    presence = Presence(namespace, environ, instance=owner, kind=MONITOR)
+    try:
+        find_masters(namespace, environ, MONITOR)  # before: our own lock is none to ourselves
+        presence.show()
+    except OSError as error:
+        log.warning(line(Event.CONFIG, unannounced=str(error)))
+    return presence
 
 
 def _client(url: str) -> Redis:
@@ -85,26 +133,3 @@ def _client(url: str) -> Redis:
         return connect(url)
     except ValueError as error:
         raise ConfigError([f"store.url: {error}"]) from error
-
-
-def _watch(config: Config, name: str, prober: Prober, gate: Gate) -> Watch:
-    pool = config.pools[name]
-    check = pool.health_check
-    try:
-        probes = {backend.id: prober.probe(backend, check, pool.tls) for backend in pool.members}
-    except OSError as error:
-        raise ConfigError([f"pools.{name}.tls: {error}"]) from error
-    policy = Policy(
-        fall=check.fall,
-        rise=check.rise,
-        fast_interval_s=check.fast_interval_s,
-        slow_start_s=pool.balancing.slow_start_s,
-    )
-    schedule = Schedule(
-        probes,
-        interval_s=check.interval_s,
-        fast_interval_s=check.fast_interval_s,
-        down_interval_s=check.down_interval_s,
-        now=time.monotonic(),
-    )
-    return Watch(config.key_name(name), pool.members, probes=probes, policy=policy, schedule=schedule, gate=gate)

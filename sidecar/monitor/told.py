@@ -44,6 +44,15 @@ class Told:
         """The store may hold anything: the next edition holds everything."""
         self._is_certain = False
 
+    def change(self, config_hash: str, new_veto: Callable[[], Veto] | None, *, tells_probes: bool) -> None:
+        """There are other members, or other rules: the next edition says so, and who has departed."""
+        members = self._watch.members.keys()
+        self._departed = (self._departed | self._verdicts.keys()) - members
+        self._verdicts = {name: verdict for name, verdict in self._verdicts.items() if name in members}
+        self._config_hash, self._tells_probes = config_hash, tells_probes
+        self._outlook.change(new_veto)
+        self.doubt()
+
     def hear(self, reports: Sequence[Report], traffic: Mapping[str, Traffic], now: float) -> None:
         """What the workers say now, and what follows of the traffic."""
         self._traffic = traffic

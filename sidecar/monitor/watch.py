@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from random import SystemRandom
 
@@ -50,6 +50,29 @@ class Watch:
         self._schedule = schedule
         self._gate = gate
         self._pokes = {name: asyncio.Event() for name in self.members}
+
+    def change(
+        self,
+        members: Sequence[Backend],
+        same: Collection[str],
+        *,
+        probes: Mapping[str, Probe],
+        policy: Policy,
+        schedule: Schedule,
+    ) -> None:
+        """Watch these from now on, in this way, all of them due; of those that are the ``same`` all is kept."""
+        paused = [name for name in same if self._schedule.is_paused(name)]
+        self.members = {backend.id: backend for backend in members}
+        self.conditions = {name: self.conditions[name] if name in same else Condition() for name in self.members}
+        self.results = {name: result for name, result in self.results.items() if name in same}
+        self.judged = {name: result for name, result in self.judged.items() if name in same}
+        self.unreported.intersection_update(same)
+        self._probes, self._policy, self._schedule = probes, policy, schedule
+        self._pokes = {name: self._pokes[name] if name in same else asyncio.Event() for name in self.members}
+        for name in paused:
+            schedule.pause(name)
+        for poke in self._pokes.values():
+            poke.set()
 
     async def keep_probing(self, name: str) -> None:
         """Probe one backend whenever it is due; runs until it is cancelled."""

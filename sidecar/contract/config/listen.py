@@ -80,7 +80,8 @@ class Listen(Section):
     """What we listen on, for how long and how much we accept. Beyond loopback only if the user says so here.
 
     ``max_backends``: of how many, over all pools, the workers of a master know together; a pool that does not fit is
-    balanced by each worker on its own.
+    balanced by each worker on its own. ``max_message_bytes``: of a WebSocket's message, either way, where it passes
+    through an app and so through memory; uvicorn's default.
     """
 
     bind: str | list[str] = "127.0.0.1:8000"
@@ -96,6 +97,7 @@ class Listen(Section):
     max_header_bytes: int = Field(default=65_536, ge=1_024, le=1 << 20)
     max_headers: int = Field(default=100, ge=8, le=10_000)
     max_body_bytes: int = Field(default=0, ge=0)
+    max_message_bytes: int = Field(default=16_777_216, ge=1, le=1 << 30)
     drain_delay_s: SecondsOrZero = 0.0
     drain_timeout_s: Seconds = 25.0
 
@@ -147,5 +149,5 @@ class Listen(Section):
 
     @property
     def graceful_timeout_s(self) -> float:
-        """What gunicorn may wait before it kills: the drain, and five seconds for what is in mid-frame."""
-        return self.drain_delay_s + self.drain_timeout_s + 5.0
+        """How long after SIGTERM a worker is killed that has not ended: the drain, and what aborting the rest takes."""
+        return self.drain_delay_s + self.drain_timeout_s + 1.5

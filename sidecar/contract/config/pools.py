@@ -53,11 +53,19 @@ class Timeouts(Section):
     ``queue_s`` is how long a request waits for one of ``max_connections``, or for a place under ``max_inflight`` or
     ``max_requests``, before 503 with Retry-After. ``overall_s`` is from the request's head to the response's, over all
     attempts and all waiting; 0: no limit but those of each attempt.
+
+    ``idle_s`` is how long a response may pause, and its client may take nothing of it; 0: for ever, as an event stream
+    without keep-alive comments needs it. A tunnel may be silent for as long as its ends like, a WebSocket for
+    ``websocket_idle_timeout_s`` if that is not 0. Peers that are gone without a word are found out by TCP: tunnels and
+    event streams are probed after ``tcp_keepalive_s`` of silence, and end when twice that time brought nothing; 0:
+    they are not.
     """
 
     connect_s: Seconds = 1.0
     response_headers_s: Seconds = 60.0
-    idle_s: Seconds = 300.0
+    idle_s: SecondsOrZero = 300.0
+    websocket_idle_timeout_s: SecondsOrZero = 0.0
+    tcp_keepalive_s: SecondsOrZero = 60.0
     queue_s: SecondsOrZero = 0.1
     overall_s: SecondsOrZero = 0.0
 
@@ -194,6 +202,14 @@ def _strings_too(schema: dict[str, Any]) -> None:
     schema["items"] = {"anyOf": [{"type": "string"}, schema["items"]]}
 
 
+_PART_OF_WHOLE = (
+    ("timeouts.response_headers_s", "timeouts.overall_s"),
+    ("retry.per_try_timeout_s", "timeouts.overall_s"),
+    ("retry.per_try_timeout_s", "timeouts.response_headers_s"),
+)
+"""What lies within what."""
+
+
 class Pool(Section):
     """Backends that serve the same thing. ``scope`` host: the same address on another machine is another backend."""
 
@@ -236,6 +252,18 @@ class Pool(Section):
             for backend in self.members:
                 if not backend.address.tls:
                     raise ValueError(f"health_check.type is tls, but {backend.url} is not https")
+        return self
+
+    @model_validator(mode="after")
+    def _timeouts_agree(self) -> Self:
+        """Refuse a limit that was written down and that another one, which was too, always comes before."""
+        written = {
+            **{f"timeouts.{name}": getattr(self.timeouts, name) for name in self.timeouts.model_fields_set},
+            **{f"retry.{name}": getattr(self.retry, name) for name in self.retry.model_fields_set},
+        }
+        for part, whole in _PART_OF_WHOLE:
+            if 0 < written.get(whole, 0) < written.get(part, 0):
+                raise ValueError(f"{part} is {written[part]:g}, longer than {whole}, which is {written[whole]:g}")
         return self
 
     @property

@@ -3,19 +3,24 @@
 A config that exists is a config that works. Errors are pydantic's; ``load`` turns them into lines that name the key.
 """
 
+import re
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sidecar.contract.config.listen import Listen, Store
 from sidecar.contract.config.pools import Pool
 from sidecar.contract.config.section import Name, Section
+
+_PROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?")
+"""A name, and a version where it has one (RFC 9110 §7.8)."""
 
 
 class Route(Section):
     """Which requests go to a pool: the longest prefix wins, a host-bound route before a host-less one.
 
     ``hedge``: a slow GET of it is asked of a second backend, too; see ``Hedging``.
+    ``upgrade``: the protocols that a connection may be switched to, such as ``["websocket"]``; ``[]`` for none.
     """
 
     pool: Name
@@ -24,7 +29,18 @@ class Route(Section):
     methods: tuple[Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")], ...] = ()
     strip_prefix: bool = False
     hedge: bool = False
+    upgrade: str | tuple[str, ...] = "any"
     host_header: str = Field(default="preserve", pattern=r"^[A-Za-z0-9.:\[\]_-]+$")
+
+    @field_validator("upgrade")
+    @classmethod
+    def _protocols_have_names(cls, upgrade: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(upgrade, str) and upgrade != "any":
+            raise ValueError(f'needs "any" or a list: ["{upgrade}"]')
+        for name in () if isinstance(upgrade, str) else upgrade:
+            if not _PROTOCOL.fullmatch(name):
+                raise ValueError(f"{name!r} is no protocol")
+        return upgrade
 
 
 class Config(Section):

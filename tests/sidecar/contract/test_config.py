@@ -139,3 +139,14 @@ def test_drift_shows_in_the_hash_when_a_member_changes_and_only_then():
 def test_the_schema_says_that_a_backend_may_be_a_plain_url():
     items = Config.model_json_schema()["$defs"]["Pool"]["properties"]["backends"]["items"]
     assert {"type": "string"} in items["anyOf"]
+
+
+@pytest.mark.parametrize("upgrade", ["websocket", "all", ["web socket"], [""], ["a/b/c"], ["any,"]])
+def test_a_route_is_switched_to_protocols_by_name_or_to_any(upgrade):
+    with pytest.raises(ConfigError, match=r"routes\[0\]\.upgrade"):
+        parse(BACKENDS | {"routes": [{"pool": "api", "upgrade": upgrade}]}, {})
+
+
+def test_a_stream_may_have_no_idle_limit():
+    timeouts = parse(pool(timeouts={"idle_s": 0}), {}).pools["api"].timeouts
+    assert (timeouts.idle_s, timeouts.websocket_idle_timeout_s, timeouts.tcp_keepalive_s) == (0, 0, 60)
