@@ -6,6 +6,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 
 from backend_faults import black_hole, flapping, hang, kill_backend, one_failed_probe, rolling_restart
+from drain_faults import drain, restart
 from findings import Finding, table
 from monitor_faults import blind_monitor, kill_monitor, lost_pushes, stop_monitor
 from openload import LoadError
@@ -34,6 +35,8 @@ def faults(rounds: int) -> dict[str, Fault]:
         "kill-worker": kill_worker,
         "ejection-outlives-workers": ejection_outlives_workers,
         "newer-monitor": newer_monitor,
+        "drain": drain,
+        "restart": restart,
     }
 
 

@@ -1,12 +1,16 @@
 """A backend that can be told to misbehave: `python moody_origin.py NAME PORT CONTROL_SOCKET`.
 
-It answers every GET with its name after a few milliseconds; GET /stream never ends. A line of JSON on its control
-socket changes its behaviour and is answered with what it has counted; times are monotonic, one clock for all processes
-of this machine. Probes are told apart by their User-Agent.
+It answers every GET with its name after a few milliseconds; GET /stream never ends, GET /events is an event stream,
+GET /ws a WebSocket, both with something new every 50 ms. A line of JSON on its control socket changes its behaviour and
+is answered with what it has counted; times are monotonic, one clock for all processes of this machine. Probes are told
+apart by their User-Agent.
 """
 
 import asyncio
+import base64
+import hashlib
 import json
+import re
 import socket
 import sys
 import time
@@ -17,6 +21,14 @@ from typing_extensions import override
 
 SERVICE_S = 0.004
 PROBE = b"sidebeat-probe"
+NEWS_S = 0.05
+EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n"
+)
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
+GOODBYE = b"\x88\x02\x03\xf4"
+"""A close frame that says 1012."""
 
 
 @dataclass(slots=True)
@@ -46,6 +58,7 @@ class Connection(asyncio.Protocol):
         self._manners = manners
         self._others = others
         self._buffer = b""
+        self._is_socket = False
         self.transport: asyncio.Transport
 
     @override
@@ -59,6 +72,10 @@ class Connection(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
+        if self._is_socket:  # a client that only listens sends nothing but its goodbye
+            self.transport.write(GOODBYE)
+            self.transport.close()
+            return
         self._buffer += data
         head, end, rest = self._buffer.partition(b"\r\n\r\n")
         if end:
@@ -75,8 +92,26 @@ class Connection(asyncio.Protocol):
             manners.streams += 1
             self.transport.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
             return
+        if head.startswith(b"GET /events"):
+            manners.streams += 1
+            self.transport.write(EVENTS)
+            self._tell_news(0)
+            return
+        if key := re.search(rb"(?i)^GET /ws[\s\S]+sec-websocket-key: (\S+)", head):
+            self._is_socket = True
+            self.transport.write(SWITCH % base64.b64encode(hashlib.sha1(key[1] + GUID, usedforsecurity=False).digest()))
+            self._tell_news(0)
+            return
         delay_s = manners.service_s if manners.status == 200 else 0.001
         asyncio.get_running_loop().call_later(delay_s, self._answer, manners.status)
+
+    def _tell_news(self, number: int) -> None:
+        """An event or a message every now and then."""
+        if not self.transport.is_closing():
+            news = b"data: %d\n\n" % number
+            framed = b"\x81%c%b" % (len(news), news) if self._is_socket else b"%x\r\n%b\r\n" % (len(news), news)
+            self.transport.write(framed)
+            asyncio.get_running_loop().call_later(NEWS_S, self._tell_news, number + 1)
 
     def _serve_probe(self) -> None:
         manners = self._manners

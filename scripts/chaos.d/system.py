@@ -34,16 +34,22 @@ class ChaosError(Exception):
 class System:
     """Four backends, and everything of ours in front of them.
 
-    ``sections`` of the pool (``timeouts``, ``retry``, …) as TOML tables; ``names`` of the backends to start.
+    ``sections`` of the pool (``timeouts``, ``retry``, …) as TOML tables, ``listen`` more of that section; ``names`` of
+    the backends to start.
     """
 
     def __init__(
-        self, *, names: tuple[str, ...] = NAMES, workers: int = WORKERS, **sections: Mapping[str, Any]
+        self,
+        *,
+        names: tuple[str, ...] = NAMES,
+        workers: int = WORKERS,
+        listen: Mapping[str, Any] | None = None,
+        **sections: Mapping[str, Any],
     ) -> None:
         self._stack = AsyncExitStack()
         self._sections = sections
         self._names = names
-        self._workers = workers
+        self._listen = {"workers": workers, **(listen or {})}
         self.backends: dict[str, Backend] = {}
         self.folder = Path()
         self.port = self.admin_port = 0
@@ -82,7 +88,8 @@ class System:
     def _write_config(self) -> Path:
         lines = ["[store]", f'host = "{HOST}"']
         lines += ["[listen]", 'bind = "127.0.0.1:0"', 'admin = "127.0.0.1:0"', 'console = "127.0.0.1:0"']
-        lines += [f"workers = {self._workers}", "[pools.api]", "backends = ["]
+        lines += [f"{name} = {_toml(value)}" for name, value in self._listen.items()]
+        lines += ["[pools.api]", "backends = ["]
         lines += [f'  {{url = "http://127.0.0.1:{each.port}", id = "{each.name}"}},' for each in self.backends.values()]
         lines += ["]", "[pools.api.health_check]", 'path = "/healthz"']
         for section, keys in self._sections.items():

@@ -10,6 +10,8 @@ import typer
 
 from sidecar.cli import operate
 from sidecar.cli.options import File, Namespace, Redis
+from sidecar.cli.reload import reload
+from sidecar.cli.restart import restart
 from sidecar.cli.title import hide_passwords
 from sidecar.cli.trouble import FAILED, WRONG_USE, TroubleError
 
@@ -102,7 +104,12 @@ def monitor(*, file: File = None) -> None:
     log_to_stderr()
     from sidecar.monitor import run as run_monitor  # last: HTTP clients take longer to import than a bad file to tell
 
-    asyncio.run(run_until_told(run_monitor(config, os.environ)))
+    async def watch() -> None:
+        asked = asyncio.Event()
+        work = run_monitor(config, os.environ, file=file and file.absolute(), asked=asked)
+        await run_until_told(work, on_hangup=asked.set)
+
+    asyncio.run(watch())
 
 
 @app.command()
@@ -224,7 +231,7 @@ def events(
         raise TroubleError(FAILED, f"store.url: {error}") from error
 
 
-for _command in (operate.drain, operate.maint, operate.ready):
+for _command in (operate.drain, operate.maint, operate.ready, reload, restart):
     app.command()(_command)
 app.command(context_settings={"ignore_unknown_options": True})(operate.weight)  # -1 is no option, but no weight either
 

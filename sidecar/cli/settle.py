@@ -96,12 +96,27 @@ def look_at(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, s
         TroubleError: the config is wrong, or no store is to be found.
     """
     environ = with_flags(environ, flags)
-    given = [flag for flag, value in flags.items() if value is not None]
-    knows_pools = file is not None or any(name.startswith("SIDEBEAT_POOLS") for name in environ)
-    config = read_config(file, environ, given) if knows_pools else _without_pools(environ, given)
+    config, knows_pools = _config_at(file, environ, flags)
     pools = config.pools.items() if knows_pools else ()
     members = {config.key_name(name): tuple(backend.id for backend in pool.members) for name, pool in pools}
     return Place(url=require_store(config, environ, FAILED), namespace=config.store.namespace, members=members)
+
+
+def namespace_of(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> str:
+    """Which system is meant, for a command that finds it on this machine without its store.
+
+    Raises:
+        TroubleError: the config is wrong.
+    """
+    config, _ = _config_at(file, with_flags(environ, flags), flags)
+    return config.store.namespace
+
+
+def _config_at(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> tuple[Config, bool]:
+    """The config, and whether it tells of pools, or only of where to look."""
+    given = [flag for flag, value in flags.items() if value is not None]
+    knows_pools = file is not None or any(name.startswith("SIDEBEAT_POOLS") for name in environ)
+    return read_config(file, environ, given) if knows_pools else _without_pools(environ, given), knows_pools
 
 
 def require_store(config: Config, environ: Mapping[str, str], status: int) -> str:

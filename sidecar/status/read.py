@@ -231,6 +231,7 @@ def _worker(report: Report, now_ms: int) -> WorkerStatus:
         view_age_ms=report.view_age_ms,
         draining=report.draining,
         age_ms=max(0, now_ms - report.heartbeat_ms),
+        under_way=report.under_way,
     )
 
 

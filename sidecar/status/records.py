@@ -6,6 +6,8 @@ Points in time are unix milliseconds by the clock of Redis. None means that nobo
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from sidecar.contract.model import UnderWay
+
 
 class UnreadableError(RuntimeError):
     """The store does not answer, or does not let us read; the message says why, in one line."""
@@ -71,6 +73,7 @@ class WorkerStatus:
     view_age_ms: int | None
     draining: bool
     age_ms: int
+    under_way: UnderWay = field(default_factory=UnderWay)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

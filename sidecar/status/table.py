@@ -1,5 +1,7 @@
 """A ``Status`` for people: one table of backends and one of workers per pool. Colour only where there is a terminal."""
 
+from dataclasses import asdict
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -125,9 +127,17 @@ def _workers(pool: PoolStatus) -> Table:
             _lag(worker, pool),
             "never had one" if worker.view_age_ms is None else duration(worker.view_age_ms),
             f"{duration(worker.age_ms)} ago",
-            "draining" if worker.draining else "",
+            _progress(worker),
         )
     return table
+
+
+def _progress(worker: WorkerStatus) -> str:
+    """How far one is that drains."""
+    if not worker.draining:
+        return ""
+    left = [f"{count} {kind}" for kind, count in asdict(worker.under_way).items() if count]
+    return f"draining: {', '.join(left)} left" if left else "draining"
 
 
 def _lag(worker: WorkerStatus, pool: PoolStatus) -> str:

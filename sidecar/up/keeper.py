@@ -15,7 +15,7 @@ LONGEST_DELAY_S = 5.0
 FORGIVEN_AFTER_S = 10.0
 """What lived that long was up; its next end is a first one."""
 WRONG_USE = 2
-"""The exit status of a program that does not accept its config: another try would end the same way."""
+"""The exit status of a program that does not accept its config: at the start, another try would end the same way."""
 
 log = logging.getLogger("sidebeat.up")
 
@@ -53,13 +53,14 @@ async def keep(name: str, program: Program, give_up: Callable[[str], None]) -> N
     """Start a running program again whenever it ends, until cancelled.
 
     Args:
-        give_up: called with the reason when it ends with status 2; the keeping ends with it.
+        give_up: called with the reason when the first one ends with status 2; the keeping ends with it. A later one
+            found that the file was changed meanwhile, and may yet be changed back: traffic goes on by the old one.
     """
-    backoff = Backoff()
+    backoff, first = Backoff(), program.pid
     while True:
         started = time.monotonic()
         status = await program.wait()
-        if status == WRONG_USE:
+        if status == WRONG_USE and program.pid == first:
             give_up(f"the {name} does not accept its config; its reason is above")
             return
         delay_s = backoff.after(time.monotonic() - started)

@@ -12,19 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.child import Child, adopt_orphans, how_it_ended
-from sidecar.contract.config import Config
+from sidecar.contract.config import Config, Listen
 from sidecar.contract.events import Event, line
 from sidecar.store import Claim, ClaimedError, EmbeddedStore, StoreError
+from sidecar.terminal import Terminal
 from sidecar.up.keeper import WRONG_USE, keep
 from sidecar.up.ports import AddressError, settle
 from sidecar.up.supply import DEMONSTRATION, announce, private_store, reach
 from sidecar.up.tell import Say, aloud, greeting, opening, watch
 
 MONITOR_STOPS_WITHIN_S = 3.0
-BEYOND_DRAIN_S = 2.0
-"""What gunicorn gets after the drain's own deadline before it is killed."""
+BEYOND_DRAIN_S = 3.0
+"""What gunicorn gets after the drain's own deadline before it is killed; it is gone after two."""
 HURRIED_WITHIN_S = 1.0
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 log = logging.getLogger("sidebeat.up")
 
@@ -114,14 +115,29 @@ class Up:
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in STOPPING:
-            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup means it
-                loop.add_signal_handler(number, self._told_to_stop)
+            loop.add_signal_handler(number, self._told_to_stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hung_up, Terminal())
+        loop.add_signal_handler(signal.SIGUSR2, self._pass_on, signal.SIGUSR2)
 
     def _told_to_stop(self) -> None:
         if self._ended.done():
             self._hurry.set()
         else:
             self._end(Outcome(status=0))
+
+    def _hung_up(self, terminal: Terminal) -> None:
+        """Stop where the terminal is gone; else have the config read again, first by whoever probes new backends."""
+        if terminal.is_gone:
+            self._told_to_stop()
+            return
+        for child in (self._monitor, self._worker):
+            if child is not None:
+                child.send(signal.SIGHUP)
+
+    def _pass_on(self, number: signal.Signals) -> None:
+        """What is for gunicorn's master: SIGUSR2 has it replace its workers."""
+        if self._worker is not None:
+            self._worker.send(number)
 
     def _end(self, outcome: Outcome) -> None:
         """The first reason to end is the one that counts."""
@@ -130,9 +146,10 @@ class Up:
 
     async def _start(self, tasks: TaskGroup) -> None:
         try:
-            self._config = self._config.model_copy(update={"listen": settle(self._config.listen)})
+            written = self._config
+            self._config = written.model_copy(update={"listen": settle(written.listen)})
             url = await self._start_store(tasks)
-            environ = self._environ | _told_to_children(self._config, url)
+            environ = self._environ | _told_to_children(written, self._config.listen, url)
             self._monitor = await self._start_child(Child("monitor", self._commands.monitor, environ))
             self._worker = await self._start_child(Child("worker", self._commands.worker, environ))
         except (AddressError, ClaimedError, StoreError, OSError) as error:
@@ -220,14 +237,16 @@ class Up:
             await _cancelled(task)
 
 
-def _told_to_children(config: Config, url: str) -> dict[str, str]:
-    """What was only decided here, as the environment says it."""
-    bind = config.listen.bind
-    return {
-        "SIDEBEAT_STORE__URL": url,
-        "SIDEBEAT_LISTEN__BIND": bind if isinstance(bind, str) else json.dumps(bind),
-        "SIDEBEAT_LISTEN__ADMIN": config.listen.admin,
-    }
+def _told_to_children(written: Config, settled: Listen, url: str) -> dict[str, str]:
+    """What was only decided here, as the environment says it; what the file says, a reload must be able to compare."""
+    bind, told = settled.bind, {}
+    if url != written.store.url:
+        told["SIDEBEAT_STORE__URL"] = url
+    if bind != written.listen.bind:
+        told["SIDEBEAT_LISTEN__BIND"] = bind if isinstance(bind, str) else json.dumps(bind)
+    if settled.admin != written.listen.admin:
+        told["SIDEBEAT_LISTEN__ADMIN"] = settled.admin
+    return told
 
 
 async def _cancelled(task: Task[None]) -> None:

@@ -9,6 +9,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, unix_serve
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
 
 from backend import Backend, Connection, Request, answers, answers_chunked
 from processes import Program
@@ -39,8 +43,14 @@ AT_ONCE = 2.0
 class Server:
     """One that runs, and where the backend has to listen."""
 
+    name: str
     port: int
     backend: Path
+
+    def websocket(self) -> connect:
+        """A client of it that wants to talk."""
+        offer = [Subprotocol("echo")]
+        return connect(f"ws://127.0.0.1:{self.port}/", subprotocols=offer, max_size=None, proxy=None)
 
 
 def start(name: str, folder: Path) -> Iterator[Server]:
@@ -50,7 +60,7 @@ def start(name: str, folder: Path) -> Iterator[Server]:
     command = [sys.executable, "-m", *[part.format(port=port) for part in SERVERS[name]]]
     with Program(command, cwd=folder) as program:
         eventually_sync(lambda: is_port_open(port), within=15, what=lambda: program.output)
-        yield Server(port=port, backend=folder / "backend")
+        yield Server(name=name, port=port, backend=folder / "backend")
         program.terminate()
         assert program.wait(within=10) in (0, -signal.SIGTERM)  # uvicorn ends by the signal itself, at the very end
         assert "Traceback" not in program.output
@@ -180,3 +190,49 @@ async def test_http_2_goes_through(hypercorn: Server):
         assert first.header("transfer-encoding") is None
         assert first.header("host") == f"127.0.0.1:{hypercorn.port}".encode()
     assert all(headers["via"].startswith("1.1 sidebeat-") for headers in told)
+
+
+async def test_a_websocket_goes_through(server: Server):
+    async def echo(socket: ServerConnection) -> None:
+        async for message in socket:
+            await socket.send(message)
+            if message == "bye":
+                await socket.close(4000, "bye")
+                return
+
+    async with unix_serve(echo, server.backend, subprotocols=[Subprotocol("echo")]), server.websocket() as socket:
+        assert socket.subprotocol == "echo"
+        for message in ("snow \u2603", b"\x00\xff", "", b"", "x" * 1_048_576):
+            await socket.send(message)
+            assert await socket.recv() == message
+        await socket.send("bye")
+        assert await socket.recv() == "bye"
+        await socket.wait_closed()
+        assert (socket.close_code, socket.close_reason) == (4000, "bye")
+
+
+async def test_the_backend_of_a_websocket_hears_that_the_client_closed(server: Server):
+    heard: list[tuple[int | None, str | None]] = []
+
+    async def listen(socket: ServerConnection) -> None:
+        await socket.wait_closed()
+        heard.append((socket.close_code, socket.close_reason))
+
+    async with unix_serve(listen, server.backend, subprotocols=[Subprotocol("echo")]):
+        async with server.websocket() as socket:
+            await socket.close(4001, "enough")
+        await eventually(lambda: heard, within=AT_ONCE)
+    unheard = {"hypercorn": (1011, ""), "gunicorn-asgi": (4001, "")}  # they do not tell an app more than that
+    assert heard == [unheard.get(server.name, (4001, "enough"))]
+
+
+async def test_a_websockets_refusal_comes_with_all_it_says(server: Server, backend: Backend):
+    backend.handler = answers(401, [("WWW-Authenticate", "Bearer")], b"not you")
+    with pytest.raises(InvalidStatus) as refused:
+        await server.websocket()
+    response = refused.value.response
+    if server.name == "gunicorn-asgi":  # it has no words for it
+        assert response.status_code == 403
+    else:
+        assert (response.status_code, response.body) == (401, b"not you")
+        assert response.headers["WWW-Authenticate"] == "Bearer"

@@ -12,8 +12,10 @@ from typing_extensions import override
 
 from raw_client import RawClient, fetch
 from sidecar.contract.config import Listen
+from sidecar.contract.model import UnderWay
 from waiting import eventually, is_port_open
 from worker.board import Board
+from worker.server.crew import new_instance
 from worker.server.serve import Server
 
 SLOW = b"slow"
@@ -45,7 +47,8 @@ class Echo(asyncio.Protocol):
 class StandIn:
     """A runtime that only remembers what the server asked of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, listen: Listen) -> None:
+        self.listen = listen
         self.board = Board.create(1, 4)
         self.slot = self.board.claim()
         self.writer = self.board.writer(self.slot)
@@ -70,6 +73,18 @@ class StandIn:
     def drain(self) -> None:
         self.story.append("drain")
 
+    async def drain_streams(self, spread_s: float) -> None:
+        self.story.append(f"streams over {spread_s:g} s")
+        await asyncio.Event().wait()
+
+    @property
+    def connections(self) -> int:
+        return len(self.clients)
+
+    @property
+    def under_way(self) -> UnderWay:
+        return UnderWay(requests=self.busy, idle=len(self.clients))
+
     async def aclose(self) -> None:
         self.story.append("aclose")
         for client in list(self.clients):
@@ -88,10 +103,12 @@ class Running:
     """A server in this process, with its ports."""
 
     def __init__(self, drain_delay_s: float = 0.0, drain_timeout_s: float = 5.0) -> None:
-        self.runtime = StandIn()
+        self.runtime = StandIn(Listen(drain_delay_s=drain_delay_s, drain_timeout_s=drain_timeout_s))
         self.public, self.admin = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
         self.public_port, self.admin_port = (each.getsockname()[1] for each in (self.public, self.admin))
         self.notified = 0
+        self.comes_late = False
+        self.late: socket.socket | None = None
 
         async def admin_app(scope: Any, receive: Any, send: Any) -> None:
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
@@ -104,12 +121,15 @@ class Running:
             admin_app, http="httptools", ws="none", lifespan="off", interface="asgi3", proxy_headers=False,
             server_header=False, date_header=False, log_config=None, callback_notify=notify,
         )  # fmt: skip
-        self.server = Server(
-            config,
-            self.runtime,
-            listen=Listen(drain_delay_s=drain_delay_s, drain_timeout_s=drain_timeout_s),
-            is_admin=lambda bound: bound is self.admin,
-        )
+        self.server = Server(config, self.runtime, is_admin=self._is_admin)
+
+    def _is_admin(self, bound: socket.socket) -> bool:
+        """Asked last when the ports are about to close, with no turn of the loop between."""
+        if self.comes_late and self.late is None:
+            self.late = socket.create_connection(("127.0.0.1", self.public_port))
+            self.late.sendall(b"hello")
+            self.late.setblocking(False)
+        return bound is self.admin
 
     async def run(self) -> None:
         try:
@@ -159,7 +179,7 @@ async def test_the_end_comes_in_order():
     async with running() as it:
         it.server.stop(0)
         await eventually(lambda: "cancelled" in it.runtime.story)
-    assert it.runtime.story == ["run", "drain", "aclose", "cancelled"]
+    assert it.runtime.story == ["run", "drain", "streams over 4 s", "aclose", "cancelled"]
 
 
 async def test_sigterm_drains():
@@ -193,7 +213,40 @@ async def test_the_drain_waits_for_the_exchange_under_way():
         await eventually(lambda: "drain" in it.runtime.story)
         assert "aclose" not in it.runtime.story
         it.runtime.busy = 0
+        client.close()
         await eventually(lambda: "aclose" in it.runtime.story)
+
+
+async def test_the_drain_waits_for_a_connection_on_which_a_request_may_come():
+    async with running() as it, RawClient(it.public_port) as client:
+        await eventually(lambda: it.runtime.clients)
+        it.server.stop(0)
+        await eventually(lambda: "drain" in it.runtime.story)
+        await client.send(b"hello")
+        assert await client.read_some() == b"hello"
+        assert "aclose" not in it.runtime.story
+        client.close()
+        await eventually(lambda: "aclose" in it.runtime.story, within=1)
+
+
+async def test_who_waits_to_be_accepted_when_the_port_closes_is_served():
+    async with running() as it:
+        it.comes_late = True
+        it.server.stop(0)
+        late = await eventually(lambda: it.late)
+        assert late
+        assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(late, 100), 2) == b"hello"
+        late.close()
+
+
+async def test_what_is_left_is_said_each_second(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level("INFO", "worker.server.serve"):
+        async with running(drain_timeout_s=1.2) as it:
+            it.runtime.busy = 3
+            it.server.stop(0)
+            await eventually(lambda: "aclose" in it.runtime.story, within=3)
+    assert "draining pid=" in caplog.text
+    assert "requests=3 streams=0 tunnels=0 idle=0 left_s=0" in caplog.text
 
 
 async def test_what_is_still_busy_at_the_deadline_is_aborted():
@@ -219,3 +272,8 @@ async def test_a_failure_in_the_background_ends_the_server():
     it.runtime.failure = RuntimeError("broken")
     with pytest.RaisesGroup(pytest.RaisesExc(RuntimeError, match="broken")):
         await it.run()
+
+
+def test_masters_with_the_same_pid_and_no_name_are_told_apart():
+    """In two containers with one host name both were `1`, and leased each other's places."""
+    assert len({new_instance() for _ in range(8)}) > 1

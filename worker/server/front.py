@@ -22,6 +22,8 @@ from worker.server.connection import AppConnection
 from worker.server.turn import Turn
 
 OURS = ("sidecar", "worker")
+DRAIN_SHARE = 0.5
+"""The part of a drain over which WebSockets are closed; the rest is for their goodbyes."""
 
 
 def load_app(name: str) -> App:
@@ -95,13 +97,24 @@ class Front:
 
     def websocket(self) -> asyncio.Protocol:
         """For a connection whose request asks for a WebSocket."""
+        self._config.ws_max_size = self._service.listen.max_message_bytes  # as of now: a reload may have changed it
         make = cast("Callable[..., asyncio.Protocol]", self._config.ws_protocol_class)
         return make(config=self._config, server_state=self._websockets, app_state=self.state)
 
     def drain(self) -> None:
-        """Close WebSockets with 1012; the runtime asks for no more requests on the other connections."""
-        for connection in list(self._websockets.connections):
-            connection.shutdown()
+        """Close WebSockets with 1012, one after the other: their clients come back at once, to whoever is left.
+
+        The runtime asks for no more requests on the other connections.
+        """
+        connections = list(self._websockets.connections)
+        spread_s = DRAIN_SHARE * self._service.listen.drain_timeout_s
+        for at, connection in enumerate(connections):
+            self.loop.call_later(spread_s * at / len(connections), self._close, connection)
+
+    def _close(self, connection: object) -> None:
+        """Close a WebSocket, unless it has come to its own end by now."""
+        if connection in self._websockets.connections:
+            cast("Any", connection).shutdown()
 
     async def aclose(self) -> None:
         """Abort what is left, and have the app shut down."""

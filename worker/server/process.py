@@ -16,12 +16,13 @@ from gunicorn.arbiter import Arbiter
 from typing_extensions import override
 from uvicorn_worker import UvicornWorker
 
-from sidecar.contract.config import ConfigError
+from sidecar.contract.config import ConfigError, Listen
 from sidecar.contract.events import Event, line
 from worker.app import create_app
 from worker.runtime import Runtime
 from worker.server.crew import Crew
 from worker.server.front import Front, load_app
+from worker.server.handover import heed
 from worker.server.serve import Server
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,7 @@ class SidebeatWorker(UvicornWorker):  # type: ignore[misc] # it ships no types
         super().init_signals()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # the master's; gunicorn's default would end us
         signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
 
     @override
@@ -96,13 +98,18 @@ class SidebeatWorker(UvicornWorker):  # type: ignore[misc] # it ships no types
 
     @override
     async def _serve(self) -> None:
-        crew = self.crew
-        listen = crew.config.listen
-        runtime = Runtime(crew.config, crew.board, self.slot, crew.instance, crew.environ)
+        crew, handover = self.crew, self.crew.handover
+        listen = handover.config.listen
+        _refuse_contradiction(self.cfg.graceful_timeout, crew.config.listen)
+        runtime = Runtime(handover.config, crew.board, self.slot, crew.instance, crew.environ)
+        runtime.writer.applied(handover.number)
         front = Front(load_app(listen.app), runtime) if listen.app else None
         self.config.app = create_app(runtime)
-        self.server = Server(self.config, runtime, listen=listen, is_admin=crew.is_admin, front=front)
-        await self.server.serve(self.sockets)
+        self.server = Server(self.config, runtime, is_admin=crew.is_admin, front=front)
+        async with asyncio.TaskGroup() as tasks:
+            heeding = tasks.create_task(heed(handover, runtime.apply, runtime.writer))
+            await self.server.serve(self.sockets)
+            heeding.cancel()
 
     @override
     async def callback_notify(self) -> None:
@@ -115,10 +122,25 @@ class SidebeatWorker(UvicornWorker):  # type: ignore[misc] # it ships no types
             self.server.stop(delay_s=0)
         for listener in self.crew.listeners:
             listener.unlink()
+        if self.crew.presence is not None:
+            self.crew.presence.withdraw()
 
     def _complain(self, reason: str) -> None:
-        if self.crew.may_complain():
+        if self.crew.complain(reason):
             logger.error("%s", reason)
+
+
+def _refuse_contradiction(graceful_timeout_s: int, listen: Listen) -> None:
+    """Under a master that somebody else started, with settings of their own.
+
+    Raises:
+        ConfigError: it would kill workers that drain.
+    """
+    if graceful_timeout_s < listen.graceful_timeout_s:
+        need = f"with its delay, workers need {listen.graceful_timeout_s:g} s to drain"
+        raise ConfigError(
+            [f"listen.drain_timeout_s: {need}, and gunicorn's graceful_timeout is {graceful_timeout_s} s"]
+        )
 
 
 def _in_a_line(error: BaseException) -> str:

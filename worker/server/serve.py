@@ -1,8 +1,11 @@
 """One worker's server: a protocol for each listening socket, and an end that loses nothing.
 
 The end, in order: the board says that this worker drains, so readiness fails · it serves on for ``drain_delay_s``,
-while whoever balances in front of us notices · connections are told to go elsewhere, the public sockets close ·
-exchanges under way finish, for at most ``drain_timeout_s`` · what is left is aborted. The admin socket is last.
+while whoever balances in front of us notices · what is connected already is accepted, and the public sockets close; in
+a rolling restart the other workers have the same ones, so nobody is refused · from now on the next response on each
+connection is its last · streams and tunnels are asked to end, one by one · it is over when nothing is under way and no
+connection is left on which a request might come, or after ``drain_timeout_s``, when the rest is aborted. The admin
+socket is last.
 """
 
 import asyncio
@@ -12,6 +15,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from functools import partial
 from typing import Any, Protocol
 
@@ -22,6 +26,7 @@ from uvicorn.server import ServerState
 
 from sidecar.contract.config import Listen
 from sidecar.contract.events import Event, line
+from sidecar.contract.model import UnderWay
 from worker.board import Writer
 from worker.server.front import Front
 
@@ -32,8 +37,12 @@ PULSE_S = 0.25
 QUIET_S = 0.1
 """How long no exchange may be under way before we believe it: a request may have come that was not read yet."""
 LOOK_S = 0.02
-CLOSE_S = 3.0
-"""What aborting the rest may take; the master waits five seconds beyond the drain before it kills."""
+SPREAD = 0.8
+"""The part of the drain in which streams are asked to end; in what is left of it the last of them come to it."""
+TELL_S = 1.0
+"""How often the log says what is left."""
+CLOSE_S = 1.0
+"""What aborting the rest may take; the master waits half a second more before it kills."""
 
 
 class Lane(Protocol):
@@ -54,6 +63,18 @@ class Runtime(Lane, Protocol):
     """What the server drives, from its start to its end; ``worker.runtime`` has the real one."""
 
     writer: Writer
+    listen: Listen
+
+    @property
+    def under_way(self) -> UnderWay:
+        """What is to be seen to its end, by kind."""
+
+    @property
+    def connections(self) -> int:
+        """Of clients, whether they wait for anything or not."""
+
+    async def drain_streams(self, spread_s: float) -> None:
+        """Ask streams and tunnels to end, one by one over so long; until cancelled."""
 
     def client_protocol(
         self,
@@ -76,7 +97,6 @@ class Server(uvicorn.Server):
         config: uvicorn.Config,
         runtime: Runtime,
         *,
-        listen: Listen,
         is_admin: Callable[[socket.socket], bool],
         front: Front | None = None,
     ) -> None:
@@ -84,12 +104,12 @@ class Server(uvicorn.Server):
         self._front = front
         self._lanes: list[Lane] = [runtime] if front is None else [front, runtime]
         self._runtime = runtime
-        self._listen = listen
         self._is_admin = is_admin
         self._delay_s = 0.0
         self._asked = asyncio.Event()
         self._at_once = asyncio.Event()
         self._public: list[asyncio.Server] = []
+        self._protocol: Callable[[], asyncio.Protocol]
 
     def stop(self, delay_s: float) -> None:
         """Begin the end; the first call counts. ``delay_s``: how long to serve on with readiness failing."""
@@ -122,14 +142,15 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         common = self.config, self.server_state, dict[str, Any]()
         admin = partial(HttpToolsProtocol, *common)
-        public: Callable[[], asyncio.Protocol] = partial(self._runtime.client_protocol, *common)
+        self._protocol = partial(self._runtime.client_protocol, *common)
         if self._front is not None:
             await self._front.startup()
-            public = self._front.protocol
+            self._protocol = self._front.protocol
         self.servers = []
         for bound in sockets or ():
             is_admin = self._is_admin(bound)
-            server = await loop.create_server(admin if is_admin else public, sock=bound, backlog=self.config.backlog)
+            protocol = admin if is_admin else self._protocol
+            server = await loop.create_server(protocol, sock=bound, backlog=self.config.backlog)
             self.servers.append(server)
             if not is_admin:
                 self._public.append(server)
@@ -148,10 +169,14 @@ class Server(uvicorn.Server):
         self._runtime.writer.mark(draining=True)
         logger.info(line(Event.DRAINING, pid=os.getpid(), busy=self._busy, delay_s=self._delay_s))
         await self._pause(self._delay_s)
+        await self._accept_no_more([bound for bound in sockets or () if not self._is_admin(bound)])
         for lane in self._lanes:
             lane.drain()
-        _close(self._public, [bound for bound in sockets or () if not self._is_admin(bound)])
-        await self._finish(self._listen.drain_timeout_s)
+        limit_s = self._runtime.listen.drain_timeout_s
+        async with asyncio.TaskGroup() as tasks:
+            beside = tasks.create_task(self._runtime.drain_streams(SPREAD * limit_s))
+            await self._finish(limit_s)
+            beside.cancel()
         left = self._busy
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_S):
@@ -167,7 +192,7 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Signals that stop us. uvicorn would raise them again at the end: we would die of SIGTERM, unfinished."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.stop, self._listen.drain_delay_s)
+        loop.add_signal_handler(signal.SIGTERM, lambda: self.stop(self._runtime.listen.drain_delay_s))
         loop.add_signal_handler(signal.SIGQUIT, self.stop_at_once)
         try:
             yield
@@ -190,19 +215,46 @@ class Server(uvicorn.Server):
             async with asyncio.timeout(delay_s):
                 await self._at_once.wait()
 
+    async def _accept_no_more(self, sockets: Sequence[socket.socket]) -> None:
+        """Close the public sockets; who waits in their queues comes first, or the last of us to close resets them."""
+        waiting = [client for bound in sockets for client in _queue_of(bound)]
+        _close(self._public, sockets)
+        for client in waiting:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, client)
+
     async def _finish(self, limit_s: float) -> None:
-        """Wait until no exchange has been under way for a moment, at most ``limit_s``."""
+        """Wait until nothing is under way and nobody is left who might ask, at most ``limit_s``, and tell of it."""
         clock = asyncio.get_running_loop().time
         deadline = clock() + limit_s
+        tell_at = clock() + TELL_S
         quiet_since: float | None = None
-        while clock() < deadline and not self._at_once.is_set():
-            if self._busy:
+        while (now := clock()) < deadline and not self._at_once.is_set():
+            if self._busy or self._runtime.connections:
                 quiet_since = None
             elif quiet_since is None:
-                quiet_since = clock()
-            elif clock() - quiet_since >= QUIET_S:
+                quiet_since = now
+            elif now - quiet_since >= QUIET_S:
                 return
+            if now >= tell_at:
+                tell_at += TELL_S
+                self._tell_what_is_left(deadline - now)
             await asyncio.sleep(LOOK_S)
+
+    def _tell_what_is_left(self, left_s: float) -> None:
+        in_app = None if self._front is None else self._front.busy
+        left = asdict(self._runtime.under_way)
+        logger.info(line(Event.DRAINING, pid=os.getpid(), **left, in_app=in_app, left_s=round(left_s)))
+
+
+def _queue_of(bound: socket.socket) -> Iterator[socket.socket]:
+    """The connections that the kernel has made and nobody has accepted."""
+    while True:
+        try:
+            client, _ = bound.accept()
+        except OSError:  # none is left; or the file limit is reached, or that one is gone again
+            return
+        client.setblocking(False)  # noqa: FBT003 - its only argument
+        yield client
 
 
 def _close(servers: Sequence[asyncio.Server], sockets: Sequence[socket.socket]) -> None:

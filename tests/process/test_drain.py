@@ -1,0 +1,217 @@
+"""What clients see of a drain, by SIGTERM or in a rolling restart: everything ends as its protocol has it, in time."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from backend import Backend, Connection, Request
+from chain import System, pool_status, sidebeat, started, worker_started, write_config
+from processes import Program
+from raw_client import RawClient, Response, fetch
+from waiting import PATIENCE, eventually
+from wire import TruncatedError
+
+DRAIN_S = 2.0
+STREAMS = 25
+EVENT = b"data: %d\n\n"
+
+
+async def lasting(request: Request, connection: Connection) -> None:
+    """Events in small pieces, bytes without an end, or a short answer."""
+    if request.target == b"/short":
+        await connection.respond(body=b"ok")
+        return
+    is_events = request.target == b"/events"
+    fields = [("content-type", "text/event-stream" if is_events else "application/octet-stream")]
+    await connection.start_chunked(headers=fields)
+    for number in count():
+        event = EVENT % number
+        await connection.chunk(event[:4])
+        await asyncio.sleep(0.01)
+        await connection.chunk(event[4:])
+        await asyncio.sleep(0.01)
+
+
+async def echoes(socket: ServerConnection) -> None:
+    with suppress(ConnectionClosed):
+        async for message in socket:
+            await socket.send(message)
+
+
+@dataclass
+class Seen:
+    """How it ended for every client."""
+
+    events: list[bytes] = field(default_factory=list)
+    truncated: int = 0
+    codes: list[int | None] = field(default_factory=list)
+    answers: list[Response] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+class Clients:
+    """Streams, WebSockets, steady GETs on kept connections, and connections that rest for a while."""
+
+    def __init__(self, port: int, tasks: asyncio.TaskGroup) -> None:
+        self.seen = Seen()
+        self._port = port
+        self._tasks = tasks
+        self._begun = 0
+
+    async def begin(self) -> None:
+        kinds = [self._stream, self._download, self._socket, self._steady, self._rests]
+        for kind in kinds:
+            for number in range(STREAMS):
+                self._tasks.create_task(kind(number))
+        await eventually(lambda: self._begun == len(kinds) * STREAMS, within=10)
+
+    async def _stream(self, number: int) -> None:
+        async with RawClient(self._port) as client:
+            await client.request(target="/events")
+            head = await client.read_head()
+            self._begun += 1
+            body = bytearray()
+            try:
+                await client._body(head, body)
+            except TruncatedError as error:
+                self.seen.errors.append(f"stream {number}: {error!r}")
+            self.seen.events.append(bytes(body))
+
+    async def _download(self, number: int) -> None:
+        async with RawClient(self._port) as client:
+            await client.request(target="/download")
+            head = await client.read_head()
+            self._begun += 1
+            try:
+                await client._body(head, bytearray())
+                self.seen.errors.append(f"download {number} looks whole")
+            except (TruncatedError, ConnectionError):
+                self.seen.truncated += 1
+
+    async def _socket(self, number: int) -> None:
+        async with connect(f"ws://127.0.0.1:{self._port}/ws", ping_interval=None) as socket:
+            await socket.send(f"{number}")
+            await socket.recv()
+            self._begun += 1
+            try:
+                while True:
+                    await socket.send(b"x" * 1_000)
+                    await socket.recv()
+                    await asyncio.sleep(0.02)
+            except ConnectionClosed as closed:
+                self.seen.codes.append(closed.rcvd.code if closed.rcvd else None)
+
+    async def _steady(self, number: int) -> None:
+        """One GET after the other, until the answer says that it is the last; nothing is tried again."""
+        self._begun += 1
+        async with RawClient(self._port) as client:
+            goes_on = True
+            while goes_on:
+                await asyncio.sleep(0.05)
+                goes_on = await self._ask(client, f"steady {number}")
+
+    async def _rests(self, number: int) -> None:
+        """Two GETs, the second when it drains, early or late."""
+        async with RawClient(self._port) as client:
+            assert await self._ask(client, f"resting {number}")
+            self._begun += 1
+            await self.draining.wait()
+            await asyncio.sleep(0.75 * DRAIN_S * number / STREAMS)
+            await self._ask(client, f"rested {number}")
+
+    draining: asyncio.Event
+
+    async def _ask(self, client: RawClient, who: str) -> bool:
+        """Whether the connection goes on."""
+        try:
+            await client.request(target="/short")
+            answer = await client.read_response()
+        except (OSError, TruncatedError, TimeoutError) as error:
+            self.seen.errors.append(f"{who}: {error!r}")
+            return False
+        self.seen.answers.append(answer)
+        if answer.status != 200:
+            self.seen.errors.append(f"{who}: {answer.status}")
+        return answer.header("connection") != b"close"
+
+
+@asynccontextmanager
+async def system(folder: Path) -> AsyncIterator[tuple[Program, System]]:
+    async with Backend(lasting) as backend, serve(echoes, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        listen = {"drain_timeout_s": DRAIN_S}
+        config = write_config(folder, {"only": backend}, store={"url": "redis://127.0.0.1:1/0"}, listen=listen)
+        with config.open("a") as file:
+            file.write(f'[pools.ws]\nbackends = ["http://127.0.0.1:{port}"]\n')
+            file.write('[[routes]]\npool = "api"\n[[routes]]\npool = "ws"\npath_prefix = "/ws"\n')
+        with sidebeat("worker", "-c", config, cwd=folder) as program:
+            yield program, await worker_started(program)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+async def test_everything_ends_as_its_protocol_has_it(tmp_path: Path, number: signal.Signals):
+    async with system(tmp_path) as (program, it), asyncio.TaskGroup() as tasks:
+        clients = Clients(it.port, tasks)
+        clients.draining = asyncio.Event()
+        await clients.begin()
+        began = time.monotonic()
+        program.send(number)
+        await eventually(lambda: program.output.count("draining pid") >= 2)
+        clients.draining.set()
+        if number == signal.SIGUSR2:
+            assert [(await fetch(it.port, "/short")).status for _ in range(20)] == [200] * 20
+            await eventually(lambda: program.output.count("stopped pid") == 2, within=DRAIN_S + 3)
+        else:
+            await eventually(lambda: program.status == 0, within=DRAIN_S + 2)
+        took_s = time.monotonic() - began
+        progress = program.said(r"draining pid=\d+ requests=\d+ streams=(\d+) tunnels=\d+ idle=\d+ left_s=1")
+        assert progress
+        assert int(progress[1])
+        await eventually(lambda: len(clients.seen.codes) == STREAMS)
+    seen = clients.seen
+    assert not seen.errors
+    assert seen.codes == [1012] * STREAMS
+    assert len(seen.events) == STREAMS
+    for body in seen.events:
+        whole = body.split(b"\n\n")
+        assert whole.pop() == b""
+        assert whole == [(EVENT % number).strip() for number in range(len(whole))]
+    assert seen.truncated == STREAMS
+    closing = [answer for answer in seen.answers if answer.header("connection") == b"close"]
+    assert len(closing) == 2 * STREAMS
+    assert took_s < (DRAIN_S + 2) * PATIENCE
+
+
+async def test_status_says_what_a_worker_waits_for(tmp_path: Path):
+    async with Backend(lasting) as backend:
+        config = write_config(tmp_path, {"only": backend}, listen={"drain_timeout_s": 10.0, "workers": 1})
+        with sidebeat("up", "-c", config, cwd=tmp_path) as program:
+            it = await started(program)
+            async with RawClient(it.port) as client, RawClient(it.port) as resting:
+                await resting.request(target="/short")
+                await resting.read_response()
+                await client.request(target="/download")
+                await client.read_head()
+                program.send(signal.SIGUSR2)
+                (old,) = await eventually(lambda: draining(tmp_path), within=8)
+                assert old["under_way"] == {"requests": 0, "streams": 1, "tunnels": 0, "idle": 1}
+                with sidebeat("status", cwd=tmp_path) as command:
+                    await eventually(lambda: command.status == 0)
+                    assert "draining: 1 streams, 1 idle left" in command.stdout
+
+
+async def draining(cwd: Path) -> list[dict[str, object]]:
+    """The workers that do, by what they report."""
+    workers = json.loads(json.dumps((await pool_status(cwd))["workers"]))
+    return [worker for worker in workers if worker["draining"] and len(workers) == 2]
