@@ -86,6 +86,14 @@ class FrameTracker:
         if size < left:
             self._left = left - size
             return
+        if size > 3 and not (left or self._held or self._is_open or self._is_over):
+            first = data[0]
+            step = _STEPS_BETWEEN[first][data[1]]
+            if step < 0:
+                step = (data[2] << 8 | data[3]) - step
+            if step == size and first & _FINAL and not first & _CONTROL:
+                self.messages += 1  # one message in one frame and one read, the usual case: half of what it takes below
+                return
         at = self._resume(data) if self._held else left
         while at <= size:
             self.messages += self._ends_message
@@ -98,6 +106,15 @@ class FrameTracker:
                 break
             at = self._read_header(data, at)
         self._left = at - size
+
+    def feed_to_boundary(self, data: bytes | memoryview, *, of_message: bool = False) -> int:
+        """Look at no more than the end of the frame under way, or of the message; how much of ``data`` that was."""
+        at, size = 0, len(data)
+        while at < size and (self._left or self._held or (of_message and self.in_message and not self._is_over)):
+            end = min(at + (self._left or 1), size)  # a header in pieces says with its last byte how far it is
+            self.feed(data[at:end])
+            at = end
+        return at
 
     def _skip_whole(self, data: bytes | memoryview, at: int) -> int:
         """Step over frames that are here to their last byte: the usual ones, and up to 130,000 in one read."""

@@ -33,6 +33,12 @@ class EventTracker:
 
     def feed(self, data: bytes) -> None:
         """Look at what passes, in whatever pieces it comes."""
+        if data.endswith(_BLANK_LINES) and not self._mark:  # whole events in one read, the usual case
+            self._tail = data[-2:]
+            self._is_pending = False
+            self.after_event = True
+            self.last_boundary = len(data)
+            return
         skipped = self._skip_mark(data) if self._mark and data else 0
         text = data[skipped:]
         tail = self._tail

@@ -11,14 +11,17 @@ from functools import partial
 from pathlib import Path
 
 import balance
+import event_load
 import memory
 import openloop
 import origin
 import picking_cost
+import stream_origin
+import websocket_load
 import wrk
 from figures import Metric, Run, cpu_per_gb, cpu_us
 from lab import KEPT, Lab, LabError, say
-from subjects import SUBJECTS, Proxy, available, start
+from subjects import SUBJECTS, Proxy, available, launch, start, streamer
 from tables import Runs, latency_table, requests_table, sweep_table
 from tools import need, versions
 from wrk import Load
@@ -47,6 +50,8 @@ LOADS: dict[str, tuple[Load, Metric]] = {
     "m1": (Load(name="m1", path="/files/m1", connections=8), cpu_per_gb),
 }
 SWEEP = (1, 8, 64, 256)
+NO_STREAMERS = {"sidebeat-asgi", "nginx-buffered"}
+"""There the app has the WebSockets; it holds events back."""
 TOO_SLOW_FOR_RATE = {"seed"}
 """It answers a tenth of the fixed rate."""
 
@@ -114,6 +119,36 @@ def balancing(options: Options) -> str:
     )
 
 
+def websockets(options: Options) -> str:
+    """Echoes, plain and compressed, and then a crowd that is silent."""
+    tables = []
+    with Lab() as lab:
+        proxies = _start_streamers(lab, options.subjects)
+        for load, tongue in {"ws": websocket_load.PLAIN, "ws, compressed": websocket_load.COMPRESSED}.items():
+            say(load)
+            runs = _in_rounds(proxies, options, partial(websocket_load.measure, tongue))
+            tables.append(f"{load}:\n\n{websocket_load.table(load, runs)}")
+        say("idle WebSockets")
+        tables.append(websocket_load.idle_table({each.name: websocket_load.idle_bytes(each) for each in proxies}))
+    tables.append(f"{websocket_load.CONNECTIONS} connections, 1 KiB of text; {options.how}")
+    return "\n\n".join(tables)
+
+
+def events(options: Options) -> str:
+    """One event stream at a time; its length is in events, not in seconds."""
+    with Lab() as lab:
+        proxies = _start_streamers(lab, options.subjects)
+        runs = _in_rounds(proxies, options, lambda proxy, _: event_load.measure(proxy))
+    return f"{event_load.table(runs)}\n\n{options.rounds} rounds of {event_load.EVENTS:,} events, in turns; medians"
+
+
+def _start_streamers(lab: Lab, subjects: list[str]) -> list[Proxy]:
+    backends = stream_origin.start(lab)
+    wanted = [name for name in subjects if name not in NO_STREAMERS]
+    say(f"starting {', '.join(wanted)}")
+    return [launch(lab, name, streamer(name), backends, workers=1) for name in wanted]
+
+
 def pick(options: Options) -> str:
     """Without traffic: nothing is started."""
     return f"{picking_cost.measure(options.rounds)}\n\nMedians of {options.rounds} rounds, in turns"
@@ -142,6 +177,8 @@ MEASUREMENTS: dict[str, Callable[[Options], str]] = {
     "rate": rate,
     "memory": slow_and_idle,
     "balance": balancing,
+    "ws": websockets,
+    "sse": events,
     "pick": pick,
 }
 ALONE = {"pick"}

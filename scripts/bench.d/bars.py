@@ -34,10 +34,15 @@ BARS = (
     Bar(load="get, 1 connection", against="seed", metric=cpu_us, limit=1 / 14),
     Bar(load="rate", against="nginx", metric=p50, limit=1.3, aim=1.1),
     Bar(load="rate", against="nginx", metric=p99, limit=2.0, aim=1.2),
+    Bar(load="ws", against="nginx", metric=cpu_us, limit=1 / 0.8),
+    Bar(load="ws", against="seed", metric=cpu_us, limit=1 / 5),
+    Bar(load="sse", against="nginx", metric=p50, limit=1.3),
 )
 
 IDLE_CONNECTION_KIB = 4.0
 SLOW_BODY_MIB = 4.0
+IDLE_WEBSOCKETS_MIB = 8.0
+"""A thousand of them."""
 PICK_US, PICK_AIM_US = 3.5, 2.2
 """CPU of picking and of the board for one request of the default policy, with eight backends and four workers."""
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi_reverse_proxy import (  # type: ignore[import-not-found]
     HealthChecker,
     LoadBalancer,
@@ -36,3 +36,9 @@ async def forward(request: Request) -> Response:
     """Everything goes to a backend."""
     answer: Response = await balancer.proxy_pass(request, request.url.path)
     return answer
+
+
+@app.websocket("/{path:path}")
+async def converse(socket: WebSocket) -> None:
+    """WebSockets, too."""
+    await balancer.proxy_pass_websocket(socket, socket.url.path)

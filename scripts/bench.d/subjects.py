@@ -87,6 +87,11 @@ def balancer(name: str) -> Callable[[Site], Start]:
     return lambda site: _sidebeat(site, balancing=[f'policy = "{policy}"', *settings])
 
 
+def streamer(name: str) -> Callable[[Site], Start]:
+    """How a subject of ``ws`` and ``sse`` is started; nginx has to be told to pass on an Upgrade."""
+    return (lambda site: _nginx(site, buffering="off", connection="upgrade")) if name == "nginx" else SUBJECTS[name]
+
+
 def _sidebeat(site: Site, *, app: str | None = None, balancing: Sequence[str] = ()) -> Start:
     """All of it, with its private store. With an app in front: the ASGI lane."""
     admin, console = free_ports(2)
@@ -113,7 +118,7 @@ def _sidebeat(site: Site, *, app: str | None = None, balancing: Sequence[str] = 
     return Start(command=command, environ=environ, says="\nready ")
 
 
-def _nginx(site: Site, *, buffering: str, balance: str = "") -> Start:
+def _nginx(site: Site, *, buffering: str, balance: str = "", connection: str = "") -> Start:
     conf = site.folder / "nginx.conf"
     folder = site.folder
     servers = " ".join(f"server 127.0.0.1:{port};" for port in site.backends)
@@ -141,7 +146,8 @@ def _nginx(site: Site, *, buffering: str, balance: str = "") -> Start:
                     location / {{
                         proxy_pass http://backends;
                         proxy_http_version 1.1;
-                        proxy_set_header Connection "";
+                        proxy_set_header Connection "{connection}";
+                        {"proxy_set_header Upgrade $http_upgrade;" if connection else ""}
                         proxy_set_header Host $http_host;
                         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
                         proxy_set_header X-Forwarded-Proto $scheme;

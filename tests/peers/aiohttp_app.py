@@ -49,18 +49,34 @@ async def port(request: web.Request) -> web.Response:
     return web.Response(text=str(request.transport.get_extra_info("peername")[1]), headers={"X-Peer": "aiohttp"})
 
 
+ended: list[str] = []
+
+
 async def talk(request: web.Request) -> web.WebSocketResponse:
-    """Every message back; `bye` ends it."""
-    socket = web.WebSocketResponse(protocols=["echo"])
+    """Every message back; `bye` and `close CODE REASON` end it. `/closed` tells how the last one was ended."""
+    socket = web.WebSocketResponse(protocols=["echo"], max_msg_size=0)
     await socket.prepare(request)
-    async for message in socket:
+    while (message := await socket.receive()).type in (WSMsgType.TEXT, WSMsgType.BINARY):
         if message.data == "bye":
             await socket.close(code=4000, message=b"bye")
+        elif message.type is WSMsgType.TEXT and message.data.startswith("close "):
+            _, code, reason = message.data.split(" ", 2)
+            await socket.close(code=int(code), message=reason.encode())
         elif message.type is WSMsgType.TEXT:
             await socket.send_str(message.data)
         else:
             await socket.send_bytes(message.data)
+    if message.type is WSMsgType.CLOSE:
+        ended.append(f"{message.data} {message.extra}")
     return socket
+
+
+async def deny(request: web.Request) -> web.Response:
+    return web.Response(status=int(request.match_info["status"]), body=b"not you", headers=PLAIN)
+
+
+async def closed(_request: web.Request) -> web.Response:
+    return web.Response(text=ended.pop() if ended else "")
 
 
 async def small(_request: web.Request) -> web.Response:
@@ -103,7 +119,7 @@ def main() -> None:
     for path, handler in {
         "/small": small, "/big": big, "/chunked": big, "/stall/big": stall, "/stall/chunked": stall, "/none": none,
         "/same": same, "/cookies": cookies, "/gzip": compressed, "/port": port,
-        "/close": close, "/ws": talk,
+        "/close": close, "/ws": talk, "/ws/{status}": deny, "/closed": closed,
     }.items():  # fmt: skip
         app.router.add_get(path, handler)
     web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None)

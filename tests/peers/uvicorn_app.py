@@ -20,7 +20,9 @@ PLAIN = [(b"content-type", b"text/plain"), (b"X-Peer", b"uvicorn")]
 async def app(scope: Message, receive: Receive, send: Send) -> None:
     path = scope["path"]
     if scope["type"] == "websocket":
-        await talk(receive, send)
+        await (talk(receive, send) if path == "/ws" else deny(send, int(path[4:])))
+    elif path == "/closed":
+        await respond(send, (closed.pop() if closed else "").encode())
     elif path == "/echo":
         await respond(send, await read(receive))
     elif path in {"/big", "/chunked"}:
@@ -61,15 +63,27 @@ async def stream(send: Send, body: bytes, *, with_length: bool, stop_at: int | N
     await send({"type": "http.response.body"})
 
 
+closed: list[str] = []
+
+
 async def talk(receive: Receive, send: Send) -> None:
-    """Every message back; `bye` ends it."""
+    """Every message back; `bye` and `close CODE REASON` end it. `/closed` tells how the last one was ended."""
     await receive()
     await send({"type": "websocket.accept", "subprotocol": "echo"})
     while (message := await receive())["type"] == "websocket.receive":
-        if message.get("text") == "bye":
-            await send({"type": "websocket.close", "code": 4000, "reason": "bye"})
+        text = message.get("text") or ""
+        if text == "bye" or text.startswith("close "):
+            _, code, reason = text.split(" ", 2) if text != "bye" else ("", "4000", "bye")
+            await send({"type": "websocket.close", "code": int(code), "reason": reason})
             return
         await send({**message, "type": "websocket.send"})
+    closed.append(f"{message['code']} {message.get('reason', '')}")
+
+
+async def deny(send: Send, status: int) -> None:
+    headers = [*PLAIN, (b"content-length", b"7")]
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": b"not you"})
 
 
 async def read(receive: Receive) -> bytes:

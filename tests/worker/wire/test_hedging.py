@@ -24,6 +24,7 @@ class Lavish:
 
     after_s: float = AFTER_S
     is_affordable: bool = True
+    asked: int = 0
 
     def tick(self, now: float) -> None:
         """Nothing fades."""
@@ -32,6 +33,7 @@ class Lavish:
         return True
 
     def may_hedge(self, now: float) -> bool:
+        self.asked += 1
         return self.is_affordable
 
     def hedge_after_s(self, now: float) -> float:
@@ -51,9 +53,9 @@ StartHedging = Callable[..., Awaitable[Lane]]
 def start_hedging(start_lane: StartLane) -> StartHedging:
     """A lane that hedges; its backends are asked in the order given."""
 
-    async def start(*backends: Backend, allowance: Lavish | None = None, **sections: Any) -> Lane:
+    async def start(*backends: Backend | dict[str, Any], allowance: Lavish | None = None, **sections: Any) -> Lane:
         lane = await start_lane(
-            *(backend.url for backend in backends),
+            *(backend.url if isinstance(backend, Backend) else backend for backend in backends),
             balancing={"policy": "first"},
             routes=[{"pool": "api", "hedge": True}],
             outlier_detection={"max_ejected_ratio": 0.0},
@@ -381,6 +383,26 @@ def _meets(fate: str, turn: asyncio.Event, mark: bytes) -> Handler:
         await connection.send(FATES[fate].replace(b"%c", mark))
 
     return handle
+
+
+@in_one_lane
+async def test_nobody_is_hedged_with_itself_where_the_others_have_no_place(
+    start_hedging: StartHedging, backend: Backend, bad: Backend
+):
+    """A pool with limits gives a retry what was tried where all others are full; a hedge took it, too."""
+    answer = asyncio.Event()
+    bad.handler = backend.handler = answers_after(answer, b"late")
+    allowance = Lavish()
+    lane = await start_hedging(bad, {"url": backend.url, "max_inflight": 1}, allowance=allowance)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(fetch(lane.port))
+        await eventually(lambda: backend.requests)
+        tasks.create_task(fetch(lane.port))
+        await eventually(lambda: allowance.asked == 2)
+        await asyncio.sleep(AFTER_S)
+        assert (len(bad.requests), len(backend.requests), lane.in_flight) == (2, 1, 3)
+        answer.set()
+    await lane.quiet()
 
 
 @in_one_lane

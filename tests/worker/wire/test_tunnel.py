@@ -1,4 +1,7 @@
-"""Upgrades: bytes both ways once the backend has switched, each way with an end of its own (RFC 9110 §7.8)."""
+"""Upgrades: bytes both ways once the backend has switched, each way with an end of its own (RFC 9110 §7.8).
+
+To a protocol that nobody here can read; what is different where it is WebSocket is in ``test_websocket_tunnel``.
+"""
 
 import asyncio
 import contextlib
@@ -14,7 +17,7 @@ from wire import encode_head
 ASK = [
     ("Host", "a"),
     ("Connection", "keep-alive, Upgrade"),
-    ("Upgrade", "websocket"),
+    ("Upgrade", "chat"),
     ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
     ("Sec-WebSocket-Version", "13"),
     ("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits"),
@@ -23,7 +26,7 @@ ASK = [
 SWITCH = encode_head(
     "HTTP/1.1 101 Switching Protocols",
     [
-        ("Upgrade", "websocket"),
+        ("Upgrade", "chat"),
         ("Connection", "Upgrade"),
         ("Sec-WebSocket-Accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
         ("Sec-WebSocket-Extensions", "permessage-deflate"),
@@ -64,7 +67,7 @@ async def test_the_handshake_passes_both_ways(lane: Lane, backend: Backend):
         await client.send(REQUEST)
         response = await client.read_head()
         assert (response.status, response.reason) == (101, b"Switching Protocols")
-        assert response.header("upgrade") == b"websocket"
+        assert response.header("upgrade") == b"chat"
         assert response.header("connection") == b"Upgrade"
         assert response.header("sec-websocket-accept") == b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
         assert response.header("sec-websocket-extensions") == b"permessage-deflate"
@@ -73,7 +76,7 @@ async def test_the_handshake_passes_both_ways(lane: Lane, backend: Backend):
         assert response.header("transfer-encoding") is None
     request = backend.requests[0]
     assert request.all("connection") == [b"Upgrade"]
-    assert request.all("upgrade") == [b"websocket"]
+    assert request.all("upgrade") == [b"chat"]
     assert request.header("sec-websocket-key") == b"dGhlIHNhbXBsZSBub25jZQ=="
     assert request.header("sec-websocket-extensions") == b"permessage-deflate; client_max_window_bits"
     assert request.header("x-forwarded-for") == b"127.0.0.1"
