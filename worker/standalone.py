@@ -6,7 +6,8 @@
 
 It follows the same view of health and reports like any worker. Each process counts for itself, so what processes of one
 host share under our master (requests under way, evidence) is not shared. Of ``[listen]``, what concerns clients'
-connections is up to the server: addresses, TLS, head and keep-alive deadlines, head sizes, drain.
+connections is up to the server: addresses, TLS, head and keep-alive deadlines, head sizes, drain. So is a reload: the
+file is read when this function is called, so a server that replaces its processes has it read anew.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 def gateway(path: str | Path | None = None) -> App:
-    """An ASGI 3 application that forwards all HTTP by this config; WebSockets are refused.
+    """An ASGI 3 application that forwards all HTTP and every WebSocket by this config.
 
     The server must run its lifespan, on asyncio or uvloop. ``path``: None takes everything from ``SIDEBEAT_``
     variables, so ``uvicorn --factory worker.standalone:gateway`` needs no file at all.
@@ -51,8 +52,6 @@ class _Standalone:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1000})
         elif self._gateway is None:
             raise RuntimeError("sidebeat: the server has not run this app's lifespan")
         else:

@@ -1,20 +1,26 @@
 """A user's own app in front: what it sees of a client, and what the client sees of it (ASGI 3)."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from fastapi import FastAPI, WebSocket
 from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection
+from websockets.asyncio.server import serve as serve_websockets
+from websockets.exceptions import ConnectionClosed
 
 from backend import Backend, Connection, Request
-from lanes import Lane, LaneKind, config_of, forwards, serve_front, serving
+from lanes import LANES, Lane, LaneKind, config_of, forwards, serve_front, serving
 from raw_client import RawClient, fetch
 from waiting import eventually
 from wire import TruncatedError, encode_chunk, encode_head, encode_last_chunk
 from worker.gateway import App, Message, Receive, Scope, Send
+from worker.server.front import Front
 
 OK = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
 BODY = {"type": "http.response.body", "body": b"ok"}
@@ -390,6 +396,49 @@ async def test_a_websocket_is_for_the_app(serve: Serve):
     async with connect(f"ws://127.0.0.1:{lane.port}/ws") as websocket:
         await websocket.send("twice ")
         assert await websocket.recv() == "twice twice "
+
+
+@pytest.mark.parametrize("way", ["close", "abort"])
+async def test_a_fastapi_route_may_hand_a_websocket_on(caplog: pytest.LogCaptureFixture, way: str):
+    """A client that is lost while it is sent to was the app's error in the log: Starlette has its own name for it."""
+    app = FastAPI()
+    heard: list[int | None] = []
+
+    @app.websocket("/ws")
+    async def route(socket: WebSocket) -> None:
+        await socket.state.gateway(socket.scope, socket.receive, socket.send)
+
+    async def pour(socket: ServerConnection) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await socket.send(bytes(100_000))
+        heard.append(socket.close_code)
+
+    async with serve_websockets(pour, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with serving(LaneKind(serve=serve_front(app)), config_of(f"http://127.0.0.1:{port}")) as lane:
+            async with connect(f"ws://127.0.0.1:{lane.port}/ws", proxy=None) as socket:
+                assert len(await socket.recv()) == 100_000
+                socket.transport.abort() if way == "abort" else await socket.close(4000)
+            await eventually(lambda: heard == [1011 if way == "abort" else 4000])
+    assert not [each for each in caplog.records if each.name == "uvicorn.error" and each.levelno >= logging.ERROR]
+
+
+async def test_a_drain_ends_the_apps_own_websockets_one_after_the_other(backend: Backend):
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+        assert (await receive())["code"] == 1012
+
+    async with serving(LANES["direct"], config_of(backend.url, listen={"drain_timeout_s": 0.4})) as lane:
+        front = Front(app, lane.runtime)
+        async with await asyncio.get_running_loop().create_server(front.protocol, "127.0.0.1", 0) as server:
+            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            async with connect(url, proxy=None) as one, connect(url, proxy=None) as other:
+                front.drain()
+                await eventually(lambda: [one.close_code, other.close_code].count(1012) == 1, every=0.001)
+                await eventually(lambda: one.close_code == other.close_code == 1012)
+        await eventually(lambda: not front.busy)
 
 
 async def test_the_end_of_the_worker_is_told_to_both_sides(serve: Serve):

@@ -20,19 +20,9 @@ def test_a_config_that_cannot_be_used_is_said_at_once(tmp_path: Path):
         gateway(tmp_path / "missing.toml")
 
 
-async def test_a_server_without_a_lifespan_is_told(tmp_path: Path):
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+async def test_a_server_without_a_lifespan_is_told(tmp_path: Path, kind: str):
     (tmp_path / "sidebeat.toml").write_text(CONFIG)
     app = gateway(tmp_path / "sidebeat.toml")
     with pytest.raises(RuntimeError, match="has not run this app's lifespan"):
-        await app({"type": "http"}, never, never)  # type: ignore[arg-type]
-
-
-async def test_a_websocket_is_refused(tmp_path: Path):
-    (tmp_path / "sidebeat.toml").write_text(CONFIG)
-    sent: list[Message] = []
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    await gateway(tmp_path / "sidebeat.toml")({"type": "websocket"}, never, send)
-    assert [message["type"] for message in sent] == ["websocket.close"]
+        await app({"type": kind}, never, never)  # type: ignore[arg-type]

@@ -40,6 +40,15 @@ def shortcut_of(scope: Scope) -> Shortcut | None:
     return shortcut if isinstance(shortcut, Shortcut) else None
 
 
+_NOT_OF_THE_CLIENT = frozenset(
+    {
+        b"content-length", b"transfer-encoding", b"upgrade", b"sec-websocket-extensions", b"sec-websocket-key",
+        b"sec-websocket-protocol", b"sec-websocket-version",
+    }
+)  # fmt: skip
+"""Fields of a handshake that each leg of a WebSocket has for itself, and those of a body, of which it has none."""
+
+
 def head_of(scope: Scope, listen: Listen, *, framed: bool) -> RequestHead:
     """A scope as the head it stands for, read like any other.
 
@@ -48,14 +57,31 @@ def head_of(scope: Scope, listen: Listen, *, framed: bool) -> RequestHead:
     Raises:
         Refused: it is none, or says more than one request would.
     """
+    fields = [(name, value) for name, value in scope["headers"] if name != b"upgrade"]
+    if not framed:
+        fields.append((b"transfer-encoding", b"chunked"))
+    return _read_head(scope, scope["method"].encode(), b"0" if scope["http_version"] == "1.0" else b"1", fields, listen)
+
+
+def handshake_of(scope: Scope, listen: Listen, own: list[tuple[bytes, bytes]]) -> RequestHead:
+    """A WebSocket's scope as the request that asks a backend for one; ``own`` is what our leg has to say in it.
+
+    Raises:
+        Refused: it is none, or says more than one request would.
+    """
+    # uvicorn leaves names as they came, though ASGI has them in lower case.
+    fields = [(name, value) for name, value in scope["headers"] if name.lower() not in _NOT_OF_THE_CLIENT]
+    return _read_head(scope, b"GET", b"1", fields + own, listen)
+
+
+def _read_head(
+    scope: Scope, method: bytes, version: bytes, fields: list[tuple[bytes, bytes]], listen: Listen
+) -> RequestHead:
     target = scope.get("raw_path") or quote(scope["path"], safe="/%:@!$&'()*+,;=~").encode()
     if query := scope["query_string"]:
         target = b"%b?%b" % (target, query)
-    lines = [b"\r\n%b: %b" % (name, value) for name, value in scope["headers"] if name != b"upgrade"]
-    if not framed:
-        lines.append(b"\r\ntransfer-encoding: chunked")
-    start = b"%b %b HTTP/1.%b" % (scope["method"].encode(), target, b"0" if scope["http_version"] == "1.0" else b"1")
-    data = b"%b%b\r\n\r\n" % (start, b"".join(lines))
+    lines = [b"\r\n%b: %b" % field for field in fields]
+    data = b"%b %b HTTP/1.%b%b\r\n\r\n" % (method, target, version, b"".join(lines))
     head = read_request(data, listen.max_header_bytes, listen.max_headers)
     if head is None or head.size != len(data) or head.target != target or head.fields.count(b"\r\n") != len(lines):
         raise Refused(Failure.BAD_REQUEST, "a line end where none may be")
