@@ -31,6 +31,7 @@ def _ends_with_us() -> Callable[[], None]:
     parent = os.getpid()
 
     def ask() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can reload: SIGHUP would end it
         if hasattr(LIBC, "prctl"):
             LIBC.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
         if os.getppid() != parent:  # we died between the fork and the request

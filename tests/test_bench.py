@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+import event_load
+import websocket_load
 from bars import BARS, judge, times
 from figures import Run, cpu_per_gb, cpu_us, percentile, rate, ratio, typical
 from lab import LabError
@@ -168,3 +170,42 @@ def test_the_meter_counts_what_a_process_spends():
     while meter.cpu_s < 0.005:  # the scheduler's account moves with its tick
         meter.sample()
     assert 1 << 20 < meter.peak_rss_bytes < 1 << 36
+
+
+def test_an_echo_is_one_frame_that_says_what_was_sent():
+    text = websocket_load.TEXT
+    plain = b"\x81\x7e" + len(text).to_bytes(2, "big") + text
+    assert [websocket_load.is_whole(plain[:size]) for size in (0, 3, 4, len(plain) - 1, len(plain))] == [False] * 4 + [
+        True
+    ]
+    assert websocket_load.PLAIN.is_echo(plain)
+    assert not websocket_load.PLAIN.is_echo(plain.replace(b"ada", b"eve"))
+
+
+def test_a_compressed_echo_is_read_as_well():
+    message = websocket_load.COMPRESSED.message
+    mask, masked = message[2:6], message[6:]
+    payload = bytes(byte ^ mask[at % 4] for at, byte in enumerate(masked))
+    assert message[1] & 0x7F == len(payload) < 126
+    frame = bytes((0xC1, len(payload))) + payload
+    assert websocket_load.is_whole(frame)
+    assert websocket_load.COMPRESSED.is_echo(frame)
+
+
+def test_websockets_are_judged_by_messages_for_each_second_of_cpu():
+    runs = {"sidebeat": runs_of(12), "nginx": runs_of(10), "seed": runs_of(72)}
+    table = websocket_load.table("ws", runs)
+    assert row(table, "sidebeat")[:5] == ["sidebeat", "12.0", "83,333", "0.83", "6.00"]
+    assert "against nginx: 1.20x (bar 1.25x): met" in table
+
+
+def test_a_silent_crowd_is_judged_by_our_memory():
+    table = websocket_load.idle_table({"sidebeat": 5 << 20, "nginx": 17 << 20})
+    assert row(table, "nginx") == ["nginx", "+17.0"]
+    assert "1,000 idle WebSockets: 5.0 MiB (bar 8): met" in table
+
+
+def test_an_event_is_judged_by_its_median():
+    table = event_load.table({"sidebeat": [run_of(30, p50_ms=0.12)], "nginx": [run_of(20, p50_ms=0.1)]})
+    assert row(table, "sidebeat")[:4] == ["sidebeat", "0.120", "1.200", "1.20x"]
+    assert "sse: sidebeat, p50 against nginx: 1.20x (bar 1.30x): met" in table

@@ -42,6 +42,6 @@ async def test_a_load_that_hardly_ran_proves_nothing():
     async with Backend(answers(body=GOOD)) as backend:
         async with Load(backend.port, "/", per_second=200) as load:
             await eventually(lambda: load.answers)
-            load.answers.clear()
+        load.answers.clear()
         with pytest.raises(AssertionError, match="only"):
             load.assert_unharmed()

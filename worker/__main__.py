@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)  # until the master has its own handlers; clean up all the same
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # likewise: it would end us, and the file is about to be read
     log_to_stderr()
     try:
         _serve(options.config, options.instance)
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="sidebeat worker", description="The workers that forward traffic, and their gunicorn master.")
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="the config; variables SIDEBEAT_… go over it")
-    parser.add_argument("--instance", type=_instance, help="name of this master in keys and reports; default: its pid")
+    parser.add_argument("--instance", type=_instance, help="name of this master in keys and reports; default: made up")
     return parser.parse_args(arguments)
 
 
@@ -74,6 +75,7 @@ def _instance(text: str) -> str:
 def _serve(path: Path | None, instance: str | None) -> None:
     from sidecar.contract.config import load
     from sidecar.contract.connect import store_url
+    from sidecar.contract.masters import Presence
     from worker.secret import with_secrets
     from worker.server.listeners import bind_all
 
@@ -83,15 +85,18 @@ def _serve(path: Path | None, instance: str | None) -> None:
     listeners = tuple(bind_all(config.listen))
     try:
         from worker.board import board_for
-        from worker.server.crew import Crew
+        from worker.server.crew import Crew, new_instance
         from worker.server.master import Application
 
+        name = instance or new_instance()
         crew = Crew(
             config=config,
             board=board_for(config),
             listeners=listeners,
-            instance=instance or str(os.getpid()),
+            instance=name,
             environ=environ,
+            file=path.absolute() if path else None,
+            presence=Presence(config.store.namespace, environ, instance=name),
         )
         Application(crew).run()
     finally:

@@ -7,7 +7,7 @@ read by comparing it with those of all members, at no cost in cryptography.
 A cookie that names nobody who is eligible counts as none: it was made up or belongs to another pool, or its backend is
 gone, full, failing, or under ``drain``, which takes nothing new, not even from those who know it. The policy chooses
 then, and what the chosen backend answers carries a new cookie. A server error binds nobody to its backend, nor does an
-answer that is everybody's by its own words, for a cache would hand the cookie on. The backend sees the cookie, too.
+answer that a shared cache may keep by its own words, for that hands the cookie on. The backend sees it, too.
 """
 
 import re
@@ -33,7 +33,9 @@ Networks = Sequence[IPv4Network | IPv6Network]
 Trait = Callable[[RequestHead, bytes, Peer], bytes]
 """A head, its target and its peer to what tells the request apart; empty where nothing does."""
 
-_FOR_EVERYBODY = re.compile(rb"\r\n(?i:cache-control):[^\r]*\b(?i:public|s-maxage)\b")
+_FOR_EVERYBODY = re.compile(rb"\r\n(?i:cache-control):[^\r]*\b(?i:public\b|s-maxage\b|max-age=\"?0*[1-9])")
+_FOR_ONE = re.compile(rb"\r\n(?i:cache-control):[^\r]*\b(?i:private|no-store)\b")
+"""Which answers a shared cache may keep, and which it may not whatever else they say (RFC 9111 §3)."""
 
 
 class Wish(NamedTuple):
@@ -87,9 +89,13 @@ class Affinity:
 
     def binding(self, wish: Wish, row: int, head: ResponseHead) -> bytes:
         """The line for an answer's head that keeps the visitor with this row; empty where there is no need for one."""
-        if wish.row == row or head.status >= 500 or _FOR_EVERYBODY.search(head.fields):
+        if wish.row == row or head.status >= 500 or _is_for_everybody(head.fields):
             return b""
         return self._lines.get(row, b"")
+
+
+def _is_for_everybody(fields: bytes) -> bool:
+    return _FOR_EVERYBODY.search(fields) is not None and not _FOR_ONE.search(fields)
 
 
 def hashed(value: bytes) -> int:

@@ -4,6 +4,7 @@ Everything is answered from the board and from memory; none of it asks Redis. Co
 whichever worker answers; the age and epoch of the view are the answering worker's own.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -127,15 +128,19 @@ class BoardCollector(Collector):
         hedges = CounterMetricFamily(Name.HEDGES, "Second attempts of requests under way.", labels=labels)
         failures = CounterMetricFamily(Name.FAILURES, "Attempts that failed by the backend's fault.", labels=labels)
         inflight = GaugeMetricFamily(Name.INFLIGHT, "Requests under way.", labels=labels)
+        tunnels = GaugeMetricFamily(Name.TUNNELS, "Requests under way that have become tunnels.", labels=labels)
+        messages = CounterMetricFamily(Name.MESSAGES, "WebSocket messages passed, both ways.", labels=labels)
         for key, board, row in self._rows():
             tally = board.tally(row)
             retries.add_metric(key, tally.retries)
             hedges.add_metric(key, board.hedges(row))
             failures.add_metric(key, tally.failures)
             inflight.add_metric(key, tally.inflight)
+            tunnels.add_metric(key, board.tunnels(row))
+            messages.add_metric(key, board.messages(row))
             for kind, count in enumerate(board.statuses(row), start=1):
                 requests.add_metric((*key, f"{kind}xx"), count)
-        return iter((requests, retries, hedges, failures, inflight))
+        return iter((requests, retries, hedges, failures, inflight, tunnels, messages))
 
     def _times(self) -> Iterator[Metric]:
         labels = ("pool", "backend")
@@ -183,6 +188,17 @@ class BoardCollector(Collector):
         return iter((ejected, panic))
 
 
+class _Read(Collector):
+    """What was read already."""
+
+    def __init__(self, found: Sequence[Metric]) -> None:
+        self._found = found
+
+    @override
+    def collect(self) -> Sequence[Metric]:
+        return self._found
+
+
 def _buckets(counts: Sequence[int]) -> list[tuple[str, float]]:
     """As Prometheus has them: each with all that took less."""
     bounds = (*map(str, BUCKETS), "+Inf")
@@ -192,8 +208,7 @@ def _buckets(counts: Sequence[int]) -> list[tuple[str, float]]:
 def create_app(runtime: Runtime, clock: Callable[[], float] = time.monotonic) -> FastAPI:
     """The admin socket's application. ``clock`` is monotonic, the one that ``runtime.knowledge`` ages by."""
     app = FastAPI(title="sidebeat", docs_url=None, redoc_url=None, openapi_url=None)
-    registry = CollectorRegistry()
-    registry.register(BoardCollector(runtime, clock))
+    board = BoardCollector(runtime, clock)
 
     @app.api_route("/livez", methods=["GET", "HEAD"])
     async def livez() -> dict[str, bool]:
@@ -211,6 +226,9 @@ def create_app(runtime: Runtime, clock: Callable[[], float] = time.monotonic) ->
     async def metrics(accept: Annotated[str, Header()] = "") -> Response:
         """Prometheus' text, or OpenMetrics for who asks for it."""
         encode, content_type = choose_encoder(accept)
-        return Response(encode(registry), media_type=content_type)
+        registry = CollectorRegistry()
+        registry.register(_Read(list(board.collect())))
+        # Elsewhere, since the loop has requests to serve: 25 ms for a hundred backends (measured 2026-11).
+        return Response(await asyncio.to_thread(encode, registry), media_type=content_type)
 
     return app

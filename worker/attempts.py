@@ -26,7 +26,7 @@ class Attempts(Receiver, Ongoing):
     # Defaults on the class, not slots: most exchanges leave most of these as they are.
     backend: Backend | None = None
     connection: UpstreamConnection | None = None
-    responded = False
+    responded = drains = False
     deadline = 0.0
     _row = -1
     _wish: Wish | None = None
@@ -86,6 +86,18 @@ class Attempts(Receiver, Ongoing):
         self._repeatable = head.method in IDEMPOTENT or b"idempotency-key" in head.special
         if pool.affinity is not None:
             self._wish = pool.affinity.wish(head, target, peer)
+
+    @property
+    @override
+    def pool(self) -> Pool:
+        """See ``Ongoing``."""
+        return self._pool
+
+    @property
+    @override
+    def is_tunnel(self) -> bool:
+        """See ``Ongoing``."""
+        return self._is_tunnel
 
     def start(self) -> None:
         """Pick a backend and send the request to it; also for each further attempt."""

@@ -83,7 +83,7 @@ class Copies:
     def recall(self) -> dict[str, Recalled]:
         """What the copies hold, by pool; those that are missing, old or unreadable are left out. Blocks on the disk."""
         recalled = {}
-        for pool in self._keys:
+        for pool in list(self._keys):
             try:
                 raw = self._read(pool)
                 if raw is not None and (copy := decode_copy(raw, self._wall())) is not None:
@@ -106,12 +106,12 @@ class Copies:
 
     async def _write_due(self) -> None:
         now = self._clock()
-        for pool, knowledge in self._knowledge.items():
+        for pool, knowledge in list(self._knowledge.items()):
             view, age_s = knowledge.view, knowledge.age_s(now)
             if view is None or age_s is None or knowledge.freshness(now) is not Freshness.FRESH:
                 continue
             written, written_at = self._written.get(pool, (None, now))
-            if view is not written or now - written_at >= RESTAMP_S:
+            if self._knowledge.get(pool) is knowledge and (view is not written or now - written_at >= RESTAMP_S):
                 await asyncio.to_thread(self._write, pool, view, self._wall() - age_s)
                 self._written[pool] = (view, now)
 

@@ -2,7 +2,7 @@
 
 from worker.exchange import Exchange
 from worker.failure import Failure, Refused
-from worker.headers import Peer, is_last_hop, loops
+from worker.headers import Peer, is_last_hop, keep_upgrades, loops
 from worker.hedge import Hedged, may_hedge
 from worker.http1 import RequestHead
 from worker.lane import Downstream, Service
@@ -27,6 +27,8 @@ def exchange_for(service: Service, head: RequestHead, *, peer: Peer, downstream:
     destination = service.router.only if target.startswith(b"/") else None
     if destination is None:
         authority, target, destination = _routed(service.router, head)
+    if b"upgrade" in head.special and destination.upgrade is not None:
+        keep_upgrades(head, destination.upgrade)
     kind = Hedged if destination.hedge and may_hedge(head) else Exchange
     return kind(service, service.pools[destination.pool], destination, head, target, authority, peer, downstream)
 

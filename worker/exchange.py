@@ -4,24 +4,42 @@ Both lanes drive this one class; what differs between them is the ``Downstream``
 awaited: callbacks come from the client's side and from the connection, and each call does what it must and returns.
 """
 
+from typing import Protocol
+
 from typing_extensions import override
 
+from sidecar.contract.config import Timeouts
 from worker.attempts import Attempts
 from worker.bodies import encode_chunks
 from worker.failure import Failure
-from worker.headers import upgrade_of
-from worker.http1 import CHUNKED, ResponseHead
+from worker.headers import is_event_stream, upgrade_of
+from worker.http1 import CHUNKED, UNKNOWN_LENGTH, ResponseHead
 from worker.outlier import is_bad, pause_s
 from worker.retry import GATEWAY_ERRORS
+from worker.sockets import probe
+from worker.sse import EventTracker
 
+_ENDLESS = frozenset({CHUNKED, UNKNOWN_LENGTH})
+"""How the bodies are framed whose length was not promised."""
 NEVER = float("inf")
 """The deadline of what may take its time."""
+
+
+class Talk(Protocol):
+    """What an exchange has become that was switched to another protocol."""
+
+    @property
+    def messages(self) -> int:
+        """How many have passed, either way."""
 
 
 class Exchange(Attempts):
     """A request, from its head to the last byte of its response."""
 
+    tunnel: "Talk | None" = None
     _response_held = False
+    _events: EventTracker | None = None
+    _counted = 0
 
     def upload(self, data: bytes | memoryview, trailers: bytes, *, done: bool) -> None:
         """More of the request's body, without framing; ``done`` with the last of it."""
@@ -42,7 +60,7 @@ class Exchange(Attempts):
         connection.request_sent = done
         connection.transport.write(data)
         pool = self._pool
-        self.deadline = self._service.clock() + (pool.timeouts.idle_s if self.responded else pool.try_s)
+        self.deadline = self._service.clock() + (pool.idle_s if self.responded else pool.try_s)
         if self._pieces is not None:
             self._forget_pieces()
 
@@ -64,10 +82,18 @@ class Exchange(Attempts):
         if done:
             self._finish()
         else:
-            self._pieces = None
-            self._ends_later = head.status not in GATEWAY_ERRORS
-            self.deadline = now + self._pool.timeouts.idle_s
+            self._begin_body(head, body, now)
         self._downstream.respond(head, body, done=done)
+        if self.drains and self._events is not None:
+            self._drain_events(self._events)
+
+    def _begin_body(self, head: ResponseHead, body: bytes, now: float) -> None:
+        """A response comes in parts: it cannot be asked for again, and may go on for ever."""
+        self._pieces = None
+        self._ends_later = head.status not in GATEWAY_ERRORS
+        self.deadline = now + self._pool.idle_s
+        if head.length in _ENDLESS and is_event_stream(head):
+            self._watch_events(body)
 
     def _bound(self, head: ResponseHead) -> ResponseHead:
         """The head that has the visitor come back to the backend that answered."""
@@ -96,15 +122,58 @@ class Exchange(Attempts):
         writer.fail(self._row, elapsed_s, now)
         return True
 
+    def _watch_events(self, body: bytes) -> None:
+        """Keep an eye on where events end, and have TCP keep one on a backend that may be silent for long."""
+        self._events = EventTracker()
+        self._events.feed(body)
+        if self.connection is not None:
+            probe(self.connection.transport, self._pool.timeouts.tcp_keepalive_s)
+
     @override
     def body(self, data: bytes, trailers: bytes, *, done: bool) -> None:
         """See ``Receiver``."""
+        if self._events is not None:
+            self._events.feed(data)
+            if self.drains and self._events.last_boundary is not None and not done:
+                self._end_stream(data[: self._events.last_boundary])
+                return
         if done:
             self.connection = None
             self._finish()
         else:
-            self.deadline = self._service.clock() + self._pool.timeouts.idle_s
+            self.deadline = self._service.clock() + self._pool.idle_s
         self._downstream.body(data, trailers, done=done)
+
+    @override
+    def drain(self, now: float) -> None:
+        """See ``Ongoing``; what is not answered yet will be, and ends then if it is endless."""
+        self.drains = True
+        if self._is_tunnel:
+            self._downstream.drain()
+        elif self._events is not None:
+            self._drain_events(self._events)
+
+    def _drain_events(self, events: EventTracker) -> None:
+        """End an event stream, at once or after the event under way."""
+        self._downstream.drain()
+        if events.after_event:
+            self._end_stream(b"")
+
+    def _end_stream(self, data: bytes) -> None:
+        """End a response that goes on, by our own wish; ``data`` is the last of it."""
+        self._drop_connection()
+        self._finish()
+        self._downstream.body(data, b"", done=True)
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the response is one that can be ended after any event."""
+        return self._events is not None
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """Those of its pool."""
+        return self._pool.timeouts
 
     @override
     def informational(self, head: ResponseHead) -> None:
@@ -128,7 +197,24 @@ class Exchange(Attempts):
             head = self._bound(head)
         self.responded = self._is_tunnel = self._ends_later = True
         self.deadline = NEVER
+        self._pool.writer.tunnel(self._row)
         self._downstream.switched(head, data)
+        if self.drains:
+            self._downstream.drain()
+
+    def count_messages(self) -> None:
+        """Put on the board how many have passed through the tunnel since the last time."""
+        if self.tunnel is not None and (count := self.tunnel.messages - self._counted):
+            self._counted += count
+            self._pool.writer.messages(self._row, count)
+
+    @override
+    def _finish(self) -> None:
+        if self._is_tunnel and self._row >= 0:
+            self.count_messages()
+            self._pool.writer.tunnel_ended(self._row)
+            self.tunnel = None  # they know each other: a circle, and work for the collector
+        super()._finish()
 
     @override
     def raw(self, data: bytes) -> None:
@@ -150,7 +236,7 @@ class Exchange(Attempts):
 
     def drain_tunnel(self) -> None:
         """Both sides have ended; what is still to be sent to the backend has the time of a body that pauses."""
-        self.deadline = self._service.clock() + self._pool.timeouts.idle_s
+        self.deadline = self._service.clock() + self._pool.idle_s
 
     def hold_response(self, *, hold: bool) -> None:
         """Stop or go on reading from the backend: the client takes no more, or takes more again."""
@@ -159,7 +245,7 @@ class Exchange(Attempts):
             return
         self._response_held = hold
         if self.responded and not self._is_tunnel:
-            self.deadline = self._service.clock() + self._pool.timeouts.idle_s
+            self.deadline = self._service.clock() + self._pool.idle_s
         if hold:
             connection.transport.pause_reading()
         else:

@@ -54,7 +54,7 @@ class Follower:
         """Prepare; nothing is opened before ``run``.
 
         Args:
-            keys: of each pool, by its name in the config.
+            keys: of each pool, by its name in the config; after a change, ``repoint`` is called.
             knowledge: what to keep up to date; the same names.
             changed: called on the loop with a pool's name when news came: another view, or that ours still holds
                 after it was in doubt. What time alone changes is in ``Selection.holds_until``.
@@ -70,8 +70,9 @@ class Follower:
         self._clock = clock
         self._polls = Rounds("poll", find_url, open_store=open_store)
         self._pushes = Rounds("push", find_url, open_store=open_store, level=logging.DEBUG)
-        self._problems: dict[str, str | None] = dict.fromkeys(keys)
-        self._freshness = dict.fromkeys(keys, Freshness.COLD)
+        self._problems: dict[str, str | None] = {}
+        self._freshness: dict[str, Freshness] = {}
+        self._has_moved = asyncio.Event()
 
     @property
     def store_up(self) -> bool:
@@ -86,8 +87,25 @@ class Follower:
             if self._copies is not None:
                 tasks.create_task(self._copies.keep(), name="follow-copy")
             tasks.create_task(self._polls.run(self._poll), name="follow-poll")
-            tasks.create_task(self._pushes.run(self._listen), name="follow-push")
+            tasks.create_task(self._subscribe(), name="follow-push")
             tasks.create_task(self._watch(), name="follow-watch")
+
+    def repoint(self) -> None:
+        """There are other pools in ``keys`` and ``knowledge`` now: look at them at once."""
+        for known in (self._problems, self._freshness):
+            for pool in known.keys() - self._keys.keys():
+                del known[pool]
+        self._has_moved.set()
+        self._polls.hurry()
+
+    async def _subscribe(self) -> None:
+        """Listen for hints of the pools that there are, and anew when there are others."""
+        while True:
+            self._has_moved.clear()
+            async with asyncio.TaskGroup() as tasks:
+                listening = tasks.create_task(self._pushes.run(self._listen))
+                await self._has_moved.wait()
+                listening.cancel()
 
     async def _recall(self, copies: Copies) -> None:
         """Begin with what the last worker of this machine knew, unless the disk takes too long over it."""
@@ -96,21 +114,26 @@ class Follower:
             async with asyncio.timeout(RECALL_S):
                 recalled = await asyncio.to_thread(copies.recall)
         for pool, copy in recalled.items():
-            knowledge = self._knowledge[pool]
-            if knowledge.view is None and knowledge.offer(copy.view, self._clock(), copy.age_s):
+            knowledge = self._knowledge.get(pool)
+            if knowledge is None or knowledge.view is not None:
+                continue
+            if knowledge.offer(copy.view, self._clock(), copy.age_s):
                 self._changed(pool)
 
     async def _poll(self, client: Redis) -> None:
         """Read all heartbeats at once, then the views that have moved."""
+        asked = dict(self._keys)  # there may be others when the answers come
         async with asyncio.timeout(DEADLINE_S):
-            reads = [("HMGET", keys.beat, *BEAT_FIELDS) for keys in self._keys.values()]
+            reads = [("HMGET", keys.beat, *BEAT_FIELDS) for keys in asked.values()]
             *replies, moment = await ask(client, *reads, ("TIME",))
             redis_ms = clock_ms(moment)
-            beats = {pool: _beat_or_problem(reply, redis_ms) for pool, reply in zip(self._keys, replies, strict=True)}
-            behind = [pool for pool, beat in beats.items() if self._is_behind(pool, beat)]
-            views = await ask(client, *(("GETRANGE", self._keys[pool].view, 0, VIEW_LIMIT - 1) for pool in behind))
+            beats = {pool: _beat_or_problem(reply, redis_ms) for pool, reply in zip(asked, replies, strict=True)}
+            behind = [pool for pool, beat in beats.items() if pool in self._keys and self._is_behind(pool, beat)]
+            views = await ask(client, *(("GETRANGE", asked[pool].view, 0, VIEW_LIMIT - 1) for pool in behind))
         raw = dict(zip(behind, views, strict=True))
         for pool, beat in beats.items():
+            if self._keys.get(pool) != asked[pool]:
+                continue
             self._note_problem(pool, self._learn(pool, beat, raw.get(pool), redis_ms))
 
     def _is_behind(self, pool: str, beat: Beat | ContractError | None) -> bool:
@@ -137,7 +160,7 @@ class Follower:
 
     def _note_problem(self, pool: str, problem: str | None) -> None:
         """Log where garbage begins and where it ends."""
-        known, self._problems[pool] = self._problems[pool], problem
+        known, self._problems[pool] = self._problems.get(pool), problem
         if problem and not known:
             _log.warning(line(Event.STORE_GARBAGE, pool=pool, problem=problem))
         elif known and not problem:
@@ -158,7 +181,7 @@ class Follower:
 
     def _is_news(self, pool: str, epoch: object) -> bool:
         """Whether a push names another epoch than ours; one that names none is not from our monitor."""
-        view = self._knowledge[pool].view
+        view = self._knowledge[pool].view if pool in self._knowledge else None
         return isinstance(epoch, str) and epoch.isdecimal() and (view is None or epoch != str(view.epoch))
 
     async def _watch(self) -> None:
@@ -170,7 +193,7 @@ class Follower:
             await asyncio.sleep(WATCH_S)
 
     def _note_freshness(self, pool: str, freshness: Freshness, age_s: float | None) -> None:
-        known, self._freshness[pool] = self._freshness[pool], freshness
+        known, self._freshness[pool] = self._freshness.get(pool, Freshness.COLD), freshness
         if freshness is known:
             return
         if freshness is Freshness.FRESH and known is not Freshness.COLD:

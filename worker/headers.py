@@ -5,7 +5,7 @@ byte, in its order and case.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from worker.http1 import RequestHead, ResponseHead, Special, connection_tokens
@@ -29,6 +29,7 @@ _HOST = _lines_of(rb"host")
 _FRAMING = _lines_of(rb"content-length|transfer-encoding")
 _FIELD = re.compile(rb"\r\n([^:]++):[ \t]*+([^\r]*+)")
 _EVENT_STREAM = re.compile(rb"(?i)\r\ncontent-type: *+text/event-stream")
+_ENCODING = re.compile(rb"(?i)\r\ncontent-encoding:(?! *+identity *+(?:\r|\Z))")
 _BUFFERING = _lines_of(rb"x-accel-buffering")
 _MAX_FORWARDS = _lines_of(rb"max-forwards")
 
@@ -156,6 +157,13 @@ def upgrade_of(head: RequestHead) -> bytes:
     return b", ".join([wish for wish in wishes if wish and wish.lower() != b"h2c"])
 
 
+def keep_upgrades(head: RequestHead, allowed: Container[bytes]) -> None:
+    """Have a request ask for these protocols alone, given in lower case; a name stands for all versions."""
+    wishes = [wish.strip() for wish in head.special[b"upgrade"].split(b",")]
+    kept = [wish for wish in wishes if wish.lower() in allowed or wish.lower().partition(b"/")[0] in allowed]
+    head.special = head.special | {b"upgrade": b", ".join(kept)}
+
+
 def _relayed_forwarding(head: RequestHead, peer: Peer) -> bytes:
     """What a trusted peer says of those before it, with the peer itself added to the chain."""
     special = head.special
@@ -209,10 +217,20 @@ def _passing_on(head: ResponseHead, via: bytes, date: bytes, framing: bytes | No
     return b"%b\r\nVia: 1.%d %b" % (fields, head.version, via)
 
 
+def protocol_of(head: ResponseHead, request: RequestHead) -> bytes:
+    """Which protocol a 101 switches to, as the backend says it, else as it was asked for."""
+    return head.special.get(b"upgrade", upgrade_of(request))
+
+
 def switching_fields(head: ResponseHead, request: RequestHead, via: bytes) -> bytes:
-    """The same for a 101: which protocol, as the backend says it, else as it was asked for."""
-    chosen = head.special.get(b"upgrade", upgrade_of(request))
+    """``response_fields`` for a 101."""
+    chosen = protocol_of(head, request)
     return response_fields(head, via, b"") + b"\r\nConnection: Upgrade\r\nUpgrade: " + chosen
+
+
+def is_event_stream(head: ResponseHead) -> bool:
+    """Whether a response is a ``text/event-stream`` that can be read, since nothing has encoded it."""
+    return _EVENT_STREAM.search(head.fields) is not None and _ENCODING.search(head.fields) is None
 
 
 def loops(head: RequestHead, via: bytes) -> bool:

@@ -71,6 +71,9 @@ class Hedged(Exchange):
         candidate = pool.take(avoiding, now, safe=False, wish=self._wish)
         if candidate is None:
             return
+        if candidate.row in avoiding:
+            pool.leave(candidate.row)  # the others have no place, and asking the same one again helps nobody
+            return
         pool.writer.hedge(candidate.row)
         host = self._host_field(candidate.backend)
         message = request_head(self._head, self._target, self._peer, self._service.via, host)

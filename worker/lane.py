@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from sidecar.contract.config import Listen
+from sidecar.contract.model import Backend
 from worker.failure import Failure
 from worker.http1 import ResponseHead
 from worker.outbox import Outbox
@@ -45,6 +46,9 @@ class Downstream(Protocol):
     def hold_upload(self, *, hold: bool) -> None:
         """Whether to stop or go on reading the request's body."""
 
+    def drain(self) -> None:
+        """The tunnel is to end with a word that says so; a stream ends soon, and a worker that drains takes no more."""
+
 
 class Service(Protocol):
     """What an exchange needs of the worker it runs in."""
@@ -82,7 +86,31 @@ class Home(Service, Protocol):
 
 
 class Ongoing(Protocol):
-    """Something with deadlines that the worker's ticker keeps."""
+    """Something with deadlines that the worker's ticker keeps.
+
+    ``responded``: its response has begun, so that it is a stream or a tunnel by now. ``drains``: it was asked to end.
+    """
+
+    responded: bool
+    drains: bool
+
+    @property
+    def backend(self) -> Backend | None:
+        """Who has it; None before one was picked."""
+
+    @property
+    def is_tunnel(self) -> bool:
+        """Whether it is bytes both ways."""
+
+    @property
+    def pool(self) -> Pool:
+        """Where it began, and will end: one that was replaced lives for so long."""
 
     def check_deadline(self, now: float) -> None:
         """Act if the deadline is over; ``now`` is monotonic."""
+
+    def drain(self, now: float) -> None:
+        """The worker or the backend takes no more: end what would go on for ever, where that loses nothing.
+
+        Asked once. A WebSocket is told to come again, an event stream ends after a whole event; others take no notice.
+        """

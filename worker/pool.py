@@ -19,7 +19,7 @@ from worker.outlier import Standing
 from worker.passive import Passive
 from worker.pick import Draw, Load, policy_of
 from worker.retry import RetryRules
-from worker.upstream import CoarseClock, Upstream, UpstreamConnection, Waiting
+from worker.upstream import CoarseClock, Upstream, UpstreamConnection, Waiting, way_of
 from worker.view import Candidate, Knowledge, Selection, candidates
 
 
@@ -35,8 +35,8 @@ class Pool:
 
     __slots__ = (
         "_begin", "_eligible", "_generation", "_latest", "_look_at", "_members", "_pick", "_policy",
-        "_slow_start_s", "affinity", "allowance", "knowledge", "leave", "loop", "name", "passive", "replay_bytes",
-        "rules", "seats", "selection", "timeouts", "try_s", "upstreams", "writer",
+        "_slow_start_s", "_strangers", "affinity", "allowance", "idle_s", "knowledge", "leave", "loop", "name",
+        "passive", "replay_bytes", "rules", "seats", "selection", "timeouts", "try_s", "upstreams", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +53,7 @@ class Pool:
         salt: str = "",
         trusted: Networks = (),
         zone: str | None = None,
+        heir_to: "Pool | None" = None,
     ) -> None:
         """Set the pool up on what its config says.
 
@@ -65,23 +66,24 @@ class Pool:
             suspect, tell: as ``Passive`` takes them.
             salt, trusted: as ``Affinity`` takes them.
             zone: where this machine stands; None: in none.
+            heir_to: the same pool under its last config, whose knowledge it shares, and whose connections wherever
+                the way to a backend is the same; None: it begins with nothing.
         """
         self.name = name
         self.seats = seats
         rows, board, writer = seats.rows, seats.board, seats.writer
         self.affinity = Affinity.of(config, salt=salt, rows=rows, trusted=trusted)
-        self.knowledge = Knowledge()
+        self.knowledge, self._strangers = _inheritance(config, heir_to)
         self.timeouts = config.timeouts
-        self.try_s = min(config.timeouts.response_headers_s, config.retry.per_try_timeout_s or float("inf"))
+        self.idle_s, self.try_s = _deadlines(config)
         self.replay_bytes = config.retry.replay_buffer_bytes
         self.rules = _rules(config)
         self.writer = writer
         self._begin, self.leave = writer.begin, writer.end
         self.loop = loop
-        self.upstreams = _upstreams(config, rows, loop, coarse)
+        self.upstreams = _upstreams(config, rows, loop, coarse, heir_to)
         self.allowance = _allowance(name, config, seats, coarse.now)
-        self._members = config.members
-        self._slow_start_s = config.balancing.slow_start_s
+        self._members, self._slow_start_s = config.members, config.balancing.slow_start_s
         self.passive = Passive(
             name, {row: backend_id for backend_id, row in rows.items()}, config.outlier_detection, config.timeouts,
             board=board, writer=writer, draw=draw, select=self._select, suspect=suspect, tell=tell,
@@ -124,9 +126,13 @@ class Pool:
         """Keep the selection up to date; a candidate if this request is to be its canary."""
         self.refresh(now)
         for candidate in () if tried else self.selection.probation:
-            if self.passive.claim(candidate.row, now, safe=safe):
+            if self._may_begin(candidate.row, now) and self.passive.claim(candidate.row, now, safe=safe):
                 return replace(candidate, is_canary=True)
         return None
+
+    def _may_begin(self, row: int, now: float) -> bool:  # noqa: ARG002 - one with limits may not
+        """Whether a backend takes an attempt just now."""
+        return True
 
     def refresh(self, now: float) -> None:
         """Make the selection anew if anything has changed, on the board or by time alone."""
@@ -156,7 +162,13 @@ class Pool:
         )
 
     def _select(self, now: float, standings: Mapping[int, Standing]) -> Selection:
-        return candidates(self._members, self.seats.rows, self.knowledge, now, standings, self._slow_start_s)
+        rows, knowledge = self.seats.rows, self.knowledge
+        return candidates(self._members, rows, knowledge, now, standings, self._slow_start_s, self._strangers)
+
+    def strangers(self, config: PoolConfig) -> frozenset[str]:
+        """The ids in another config of this pool that its view may not know, or know with another URL."""
+        known = {(backend.id, backend.url) for backend in self._members if backend.id not in self._strangers}
+        return frozenset(backend.id for backend in config.members if (backend.id, backend.url) not in known)
 
     def refusal(self, waiter: Waiter) -> Failure | None:  # noqa: ARG002 - one with limits lets it wait
         """Why ``take`` had nothing for a request; None: it waits now, and will be started again, or fail."""
@@ -185,11 +197,26 @@ class Pool:
         for upstream in self.upstreams.values():
             upstream.tick(now)
 
-    def close(self) -> None:
-        """Close all connections, and begin nothing any more; what is under way ends where it began."""
+    def close(self, keep: Collection[Upstream] = ()) -> None:
+        """Close all connections, and begin nothing any more; what is under way ends where it began.
+
+        ``keep`` are the upstreams that are another's, too.
+        """
         self.seats.close()
         for upstream in self.upstreams.values():
-            upstream.close()
+            if upstream not in keep:
+                upstream.close()
+
+
+def _inheritance(config: PoolConfig, heir_to: Pool | None) -> tuple[Knowledge, frozenset[str]]:
+    """What is known, and of which ids it may be about somebody else."""
+    return (Knowledge(), frozenset()) if heir_to is None else (heir_to.knowledge, heir_to.strangers(config))
+
+
+def _deadlines(config: PoolConfig) -> tuple[float, float]:
+    """How long a body may pause, and how long one attempt waits for a head."""
+    idle_s, headers_s = config.timeouts.idle_s, config.timeouts.response_headers_s
+    return idle_s or float("inf"), min(headers_s, config.retry.per_try_timeout_s or float("inf"))
 
 
 def _rules(config: PoolConfig) -> RetryRules:
@@ -204,10 +231,19 @@ def _allowance(name: str, config: PoolConfig, seats: Seats, now: float) -> Allow
 
 
 def _upstreams(
-    config: PoolConfig, rows: Mapping[str, int], loop: asyncio.AbstractEventLoop, coarse: CoarseClock
+    config: PoolConfig,
+    rows: Mapping[str, int],
+    loop: asyncio.AbstractEventLoop,
+    coarse: CoarseClock,
+    heir_to: Pool | None,
 ) -> dict[int, Upstream]:
     """The way to each backend, by row."""
     settings = config.tls, config.connections, config.timeouts
-    return {
-        rows[backend.id]: Upstream(backend.address, *settings, loop=loop, coarse=coarse) for backend in config.members
-    }
+    before = {backend_id: heir_to.upstreams[row] for backend_id, row in heir_to.seats.rows.items()} if heir_to else {}
+    upstreams = {}
+    for backend in config.members:
+        known = before.get(backend.id)
+        if known is None or known.way != way_of(backend.address, *settings):
+            known = Upstream(backend.address, *settings, loop=loop, coarse=coarse)
+        upstreams[rows[backend.id]] = known
+    return upstreams

@@ -13,11 +13,12 @@ from worker.bodies import BodyReader, body_reader, encode_chunks
 from worker.dispatch import exchange_for
 from worker.exchange import NEVER, Exchange
 from worker.failure import Failure, Refused
-from worker.headers import Peer, peer_of, response_fields, switching_fields
-from worker.http1 import UNKNOWN_LENGTH, RequestHead, ResponseHead, read_request
+from worker.headers import Peer, peer_of, protocol_of, response_fields, switching_fields
+from worker.http1 import NO_HEAD, UNKNOWN_LENGTH, RequestHead, ResponseHead, read_request
 from worker.lane import Home
 from worker.linger import Lingering
-from worker.tunnel import Tunnel, reset
+from worker.sockets import probe, reset
+from worker.tunnel import Tunnel, tunnel_for
 
 MAX_PIPELINED = 65_536
 """Bytes of further requests we hold while one is under way; then the client has to wait."""
@@ -35,9 +36,8 @@ class ClientConnection(asyncio.Protocol):
         self._service = service
         self._transport: asyncio.Transport
         self._peer: Peer
-        self._head = _NO_HEAD
-        self._buffer = b""
-        self._response = b""
+        self._head = NO_HEAD
+        self._buffer = self._response = b""
         self._exchange: Exchange | None = None
         self._tunnel: Tunnel | None = None
         self._body: BodyReader | None = None
@@ -57,19 +57,13 @@ class ClientConnection(asyncio.Protocol):
         """The client is gone, and with it whatever was under way."""
         self._service.clients.discard(self)
         exchange, self._exchange = self._exchange, None
-        if exchange is None:
-            return
-        if self._tunnel is not None and self._tunnel.is_over and exc is None:
-            exchange.drain_tunnel()
-        else:
+        if exchange is not None:
             exchange.abort()
 
     @override
     def data_received(self, data: bytes) -> None:
-        """Bytes from the client: a head, a body, a tunnel's, or a later request's."""
-        if self._tunnel is not None:
-            self._tunnel.from_client(data)
-        elif self._exchange is None:
+        """Bytes from the client: a head, a body, or a later request's."""
+        if self._exchange is None:
             self._read_head(self._buffer + data if self._buffer else data)
         elif self._body is not None:
             self._read_body(self._exchange, self._body, data)
@@ -80,12 +74,9 @@ class ClientConnection(asyncio.Protocol):
 
     @override
     def eof_received(self) -> bool:
-        """The client sends no more. In a tunnel that is one direction; else, as nginx and Envoy see it, it leaves."""
-        if self._tunnel is None:
-            self.flush()
-            return False
-        self._tunnel.client_eof()
-        return not self._transport.is_closing()
+        """The client sends no more: as nginx and Envoy see it, it leaves."""
+        self.flush()
+        return False
 
     def _read_head(self, data: bytes) -> None:
         if self._response:
@@ -113,7 +104,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _unread(self, data: bytes) -> None:
         """There is no head in this, so that nobody knows where it ends."""
-        self._head = _NO_HEAD
+        self._head = NO_HEAD
         self._buffer = data
         self._close_after = True
 
@@ -167,6 +158,8 @@ class ClientConnection(asyncio.Protocol):
 
     def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
         """See ``Downstream``."""
+        if not done and self._exchange is not None and self._exchange.is_event_stream:
+            probe(self._transport, self._exchange.timeouts.tcp_keepalive_s)
         framing = None if head.length >= 0 else self._reframe(head.length)
         fields = response_fields(head, self._service.via, self._service.date, framing=framing, streams=not done)
         self._answer(b"HTTP/1.1 %d%b%b" % (head.status, head.reason, fields), body, done=done)
@@ -230,7 +223,9 @@ class ClientConnection(asyncio.Protocol):
     def cut(self, failure: Failure) -> None:
         """See ``Downstream``; a body that ends with the connection would look complete, so that one is reset."""
         self._exchange = None
-        if self._ends_with_connection:
+        if self._tunnel is not None:
+            self._tunnel.cut(failure)
+        elif self._ends_with_connection:
             reset(self._transport)
         elif failure is Failure.CLIENT_GONE:
             self._transport.abort()
@@ -270,25 +265,34 @@ class ClientConnection(asyncio.Protocol):
 
     def switched(self, head: ResponseHead, data: bytes) -> None:
         """See ``Downstream``."""
-        exchange = self._exchange
+        exchange, self._exchange = self._exchange, None
         if exchange is None or exchange.connection is None:
             return
         fields = switching_fields(head, self._head, self._service.via)
-        self._transport.write(b"HTTP/1.1 101%b%b\r\n\r\n%b" % (head.reason, fields, data))
-        self._tunnel = Tunnel(self._transport, exchange.connection.transport)
+        self._transport.write(b"HTTP/1.1 101%b%b\r\n\r\n" % (head.reason, fields))
         self.hold_upload(hold=False)
-        if self._buffer:
-            early, self._buffer = self._buffer, b""
-            self._tunnel.from_client(early)
+        self._service.clients.discard(self)
+        ends, protocol = (self._transport, exchange.connection.transport), protocol_of(head, self._head)
+        self._tunnel = exchange.tunnel = tunnel_for(protocol, self._service, exchange, *ends, self.connection_lost)
+        early, self._buffer = self._buffer, b""
+        self._tunnel.begin(early, data)
 
     def raw(self, data: bytes) -> None:
         """See ``Downstream``."""
-        self._transport.write(data)
+        if self._tunnel is not None:
+            self._tunnel.from_backend(data)
 
     def raw_eof(self) -> None:
         """See ``Downstream``."""
         if self._tunnel is not None:
             self._tunnel.backend_eof()
+
+    def drain(self) -> None:
+        """See ``Downstream``."""
+        if self._tunnel is not None:
+            self._tunnel.drain()
+        elif self._service.draining:
+            self._close_after = True
 
     def hold_upload(self, *, hold: bool) -> None:
         """See ``Downstream``."""
@@ -344,7 +348,3 @@ class ClientConnection(asyncio.Protocol):
             self._abandon(Failure.SHUTTING_DOWN)
         else:
             self._transport.abort()
-
-
-_NO_HEAD = RequestHead(b"", b"", 1, b"", {}, b"", 0, 0)
-"""What a connection answers to when it could not read a head."""

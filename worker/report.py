@@ -23,7 +23,7 @@ from sidecar.contract.config import ConfigError
 from sidecar.contract.connect import connect
 from sidecar.contract.events import Event, line
 from sidecar.contract.keys import DEPARTED_MS, EVENTS_LENGTH, WORKER_MS, PoolKeys, worker_member
-from sidecar.contract.model import Report, Tally
+from sidecar.contract.model import Report, Tally, UnderWay
 from worker.board import Seats, Writer
 from worker.outlier import Phase
 from worker.rounds import DEADLINE_S, EVERY_S, OpenStore, Rounds, ask, clock_ms
@@ -61,6 +61,7 @@ class Reporter:
         *,
         writer: Writer,
         seats: Mapping[str, Seats],
+        under_way: Callable[[], UnderWay] = UnderWay,
         open_store: OpenStore = connect,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -73,6 +74,7 @@ class Reporter:
             find_url: where the store is; may raise ``ConfigError`` while there is none.
             writer: this worker's own, which knows whether it drains.
             seats: where each pool counts.
+            under_way: what this worker has to see to its end.
             open_store: makes a client of a URL.
             clock: monotonic seconds.
         """
@@ -82,11 +84,12 @@ class Reporter:
         self._knowledge = knowledge
         self._writer = writer
         self._seats = seats
+        self._under_way = under_way
         self._clock = clock
         self._rounds = Rounds("report", find_url, open_store=open_store, level=logging.DEBUG)
         self._find_url = find_url
         self._open_store = open_store
-        self._refused: dict[str, str | None] = dict.fromkeys(keys)
+        self._refused: dict[str, str | None] = {}
         self._suspects: dict[tuple[str, str], float] = {}
         self._told: dict[tuple[str, str], float] = {}
         self._events: deque[tuple[str, str, Event, str]] = deque(maxlen=MAX_TOLD)
@@ -120,13 +123,14 @@ class Reporter:
             await self._tell_suspects(client)
             await self._tell_events(client)
             now_ms = clock_ms(await client.time())
-            for pool in self._keys:
-                self._note_refusal(pool, await self._report(client, pool, now_ms))
+            for pool in list(self._keys):
+                if pool in self._keys:  # still: each of them takes a moment
+                    self._note_refusal(pool, await self._report(client, pool, now_ms))
 
     async def _tell_suspects(self, client: Redis) -> None:
         """Each is told once or, where the store was away for longer than a heartbeat, not at all."""
         since = self._clock() - EVERY_S
-        suspects = {who: at for who, at in self._suspects.items() if at >= since}
+        suspects = {who: at for who, at in self._suspects.items() if at >= since and who[0] in self._keys}
         if suspects:
             await ask(client, *(("PUBLISH", self._keys[pool].suspect, backend) for pool, backend in suspects))
         self._suspects = {who: at for who, at in self._suspects.items() if at >= since and suspects.get(who) != at}
@@ -134,8 +138,9 @@ class Reporter:
     async def _tell_events(self, client: Redis) -> None:
         """Each once, where the store was away when it is back; what it refuses is lost, and the monitor's to mend."""
         events = list(self._events)
-        if events:
-            await ask(client, *(self._event(*event) for event in events))
+        told = [self._event(*event) for event in events if event[0] in self._keys]
+        if told:
+            await ask(client, *told)
         while self._events and self._events[0] in events:
             self._events.popleft()
 
@@ -179,11 +184,12 @@ class Reporter:
             applied_epoch=knowledge.view.epoch if knowledge.view else 0,
             view_age_ms=None if age_s is None else round(age_s * 1000),
             draining=self._writer.is_draining,
+            under_way=self._under_way(),
             tallies={backend: _tally(seats, row, now) for backend, row in seats.rows.items()},
         )
 
     def _note_refusal(self, pool: str, refusal: str | None) -> None:
-        known, self._refused[pool] = self._refused[pool], refusal
+        known, self._refused[pool] = self._refused.get(pool), refusal
         if refusal and not known:
             _log.warning(line(Event.STORE_GARBAGE, part="report", pool=pool, problem=refusal))
         elif known and not refusal:
@@ -193,7 +199,7 @@ class Reporter:
         """Remove what was written, as far as that is possible in ``GOODBYE_S``."""
         with contextlib.suppress(RedisError, OSError, ConfigError):
             async with asyncio.timeout(GOODBYE_S), self._open_store(self._find_url()) as client:
-                for keys in self._keys.values():
+                for keys in list(self._keys.values()):
                     await client.delete(keys.worker(self._member))
                     await client.zrem(keys.workers, self._member)
 

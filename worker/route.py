@@ -25,13 +25,15 @@ class Destination:
     """Where a request goes and how its head changes on the way.
 
     ``strip`` is the prefix to take off, empty for none; ``host_header`` is "preserve", "upstream", or the host to say;
-    ``hedge``: whether a slow GET is asked of a second backend, too.
+    ``hedge``: whether a slow GET is asked of a second backend, too; ``upgrade``: the only protocols it may be switched
+    to, in lower case, None for any.
     """
 
     pool: str
     strip: bytes
     host_header: str
     hedge: bool = False
+    upgrade: frozenset[bytes] | None = None
 
 
 class Route(Protocol):
@@ -60,6 +62,10 @@ class Route(Protocol):
     @property
     def hedge(self) -> bool:
         """See ``Destination``."""
+
+    @property
+    def upgrade(self) -> str | Sequence[str]:
+        """The only protocols that it may be switched to; "any" for any."""
 
     @property
     def host_header(self) -> str:
@@ -112,6 +118,7 @@ class _Rule:
             strip=self.prefix.rstrip(b"/") if route.strip_prefix else b"",
             host_header=route.host_header,
             hedge=route.hedge,
+            upgrade=None if route.upgrade == "any" else frozenset(name.lower().encode() for name in route.upgrade),
         )
 
     @property

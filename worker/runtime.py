@@ -6,7 +6,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from email.utils import formatdate
 from functools import partial
 
@@ -14,19 +14,23 @@ from sidecar.contract.config import Config
 from sidecar.contract.connect import store_url
 from sidecar.contract.events import Event, line
 from sidecar.contract.keys import PoolKeys
+from sidecar.contract.model import UnderWay
 from worker.board import Board, Places
 from worker.copy import Copies
+from worker.ending import drain_streams, under_way
 from worker.follow import Follower
 from worker.lane import Client, Ongoing
+from worker.leaving import Leaving
 from worker.limits import Leaser, LimitedPool, has_limits
 from worker.outbox import Outbox
 from worker.pool import Pool
+from worker.pools import Pools, Terms
 from worker.protocol import ClientConnection
 from worker.report import Reporter, identity
 from worker.route import Router
 from worker.secret import with_secrets
 from worker.upstream import CoarseClock
-from worker.view import Knowledge, Selection
+from worker.view import Selection
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +38,8 @@ TICK_S = 0.1
 """How precisely deadlines of exchanges are kept: one timer for all of them."""
 SLOW_TICKS = 10
 """Every so many ticks: idle clients, idle upstream connections, ageing knowledge, the Date field."""
+LEAVING = 0.8
+"""The part of ``drain_timeout_s`` in which streams and tunnels leave a backend that is taken out; as with a worker."""
 
 
 class Runtime:
@@ -51,6 +57,7 @@ class Runtime:
             instance: names the master, in reports and in Via.
             environ: for the run directory.
         """
+        self._environ = environ
         self.config = config = with_secrets(config, environ)
         self.listen = config.listen
         self.board = board
@@ -66,10 +73,10 @@ class Runtime:
         self.active: set[Ongoing] = set()
         self.clients: set[Client] = set()
         self.router = Router(config.effective_routes)
-        self.pools = self._make_pools()
-        self.knowledge: dict[str, Knowledge] = {name: pool.knowledge for name, pool in self.pools.items()}
-        self.seats = {name: pool.seats for name, pool in self.pools.items()}
-        keys = {name: PoolKeys(config.store.namespace, config.key_name(name)) for name in config.pools}
+        self._pools = Pools(self._make_pool)
+        self._pools.use(_terms(config))
+        self.pools, self.knowledge, self.seats = self._pools.in_force, self._pools.knowledge, self._pools.seats
+        keys = self._pools.keys
         copies = Copies(
             keys,
             self.knowledge,
@@ -78,54 +85,95 @@ class Runtime:
             is_scribe=self._is_scribe,
         )
         self.follower = Follower(keys, self.knowledge, self._changed, lambda: store_url(config, environ), copies=copies)
-        self.reporter = Reporter(
-            identity(config.store.host, instance, slot),
-            keys,
+        self.reporter = self._make_reporter(instance)
+        self._leaving = Leaving()
+        self._leaser = self._make_leaser(instance)
+        self._is_leasing = False
+        self._tasks: asyncio.TaskGroup | None = None
+        self._stamp_date()
+
+    def _make_reporter(self, instance: str) -> Reporter:
+        """Who tells the store of this worker."""
+        return Reporter(
+            identity(self.config.store.host, instance, self._slot),
+            self._pools.keys,
             self.knowledge,
-            lambda: store_url(config, environ),
+            lambda: store_url(self.config, self._environ),
             writer=self.writer,
             seats=self.seats,
+            under_way=lambda: self.under_way,
         )
-        self.leaser = self._make_leaser(keys, instance, environ)
-        self._stamp_date()
+
+    def apply(self, config: Config) -> None:
+        """Go on under another config; nothing is closed that anybody uses, and an error changes nothing.
+
+        Of ``[store]`` and ``[listen]`` only that can be another which ``change.pinned`` of the contract lets pass.
+        A connection keeps what it was told of ``trusted_proxies``.
+
+        Raises:
+            ConfigError: a secret is missing and cannot be kept.
+        """
+        config = with_secrets(config, self._environ)
+        router = Router(config.effective_routes)
+        self.coarse.now = self.clock()  # or a new pool judges a view by a time before that came
+        self._pools.use(_terms(config))
+        self.config, self.listen, self.router = config, config.listen, router
+        self.follower.repoint()
+        self._leaser.use(self._limited)
+        self._lease()
+        self.reporter.hurry()
+        self._pools.sweep(self.clock(), self._in_use())
 
     def _is_scribe(self) -> bool:
         """Whether it is for this worker to do what one of a master does for all."""
         return self._slot is not None and self._slot == self.board.scribe(self.clock())
 
-    def _make_leaser(self, keys: Mapping[str, PoolKeys], instance: str, environ: Mapping[str, str]) -> Leaser | None:
-        """Who leases what the backends with limits may be asked; None where there are none."""
-        limited = {name: pool for name, pool in self.pools.items() if isinstance(pool, LimitedPool)}
-        if not limited:
-            return None
+    @property
+    def _limited(self) -> dict[str, LimitedPool]:
+        return {name: pool for name, pool in self.pools.items() if isinstance(pool, LimitedPool)}
+
+    def _make_leaser(self, instance: str) -> Leaser:
+        """Who leases what the backends with limits may be asked."""
         member = f"{self.config.store.host}:{instance}"
         return Leaser(
-            limited,
-            keys,
-            lambda: store_url(self.config, environ),
+            self._limited,
+            self._pools.keys,
+            lambda: store_url(self.config, self._environ),
             member=member,
             alone=f"{member}:{os.getpid()}",
             is_scribe=self._is_scribe,
+            is_last=self._is_last,
         )
 
-    def _make_pools(self) -> dict[str, Pool]:
-        loop = asyncio.get_running_loop()
-        return {
-            name: (LimitedPool if has_limits(pool) else Pool)(
-                name,
-                pool,
-                seats=self.places.seats(name, pool),
-                draw=_draw,
-                loop=loop,
-                coarse=self.coarse,
-                suspect=partial(self._suspect, name),
-                tell=partial(self._tell, name),
-                salt=f"{self.config.store.namespace}:{self.config.key_name(name)}",
-                trusted=self.listen.trusted_proxies,
-                zone=self.config.store.zone,
-            )
-            for name, pool in self.config.pools.items()
-        }
+    def _is_last(self) -> bool:
+        """Whether no other worker of this master serves any more; said once, by the last one to ask."""
+        self.writer.mark(booted=False)
+        return not any(state.booted for state in self.board.states())
+
+    def _lease(self) -> None:
+        """Have the leaser run from when there are limits for the first time."""
+        if self._tasks is not None and self._limited and not self._is_leasing:
+            self._is_leasing = True
+            self._tasks.create_task(self._leaser.run(), name="limits")
+
+    def _make_pool(self, name: str, terms: Terms, heir_to: Pool | None) -> Pool:
+        return (LimitedPool if has_limits(terms.config) else Pool)(
+            name,
+            terms.config,
+            seats=self.places.seats(name, terms.config),
+            draw=_draw,
+            loop=asyncio.get_running_loop(),
+            coarse=self.coarse,
+            suspect=partial(self._suspect, name),
+            tell=partial(self._tell, name),
+            salt=f"{terms.keys.namespace}:{terms.keys.pool}",
+            trusted=terms.trusted,
+            zone=terms.zone,
+            heir_to=heir_to,
+        )
+
+    def _in_use(self) -> set[Pool]:
+        return {one.pool for one in self.active}
 
     def client_protocol(
         self, config: object, server_state: object, app_state: object, _loop: object = None  # noqa: ARG002
@@ -146,14 +194,29 @@ class Runtime:
     def drain(self) -> None:
         """From now on the next response on each connection is its last."""
         self.draining = True
+        self.reporter.hurry()
+
+    async def drain_streams(self, spread_s: float) -> None:
+        """Ask streams and tunnels to end, one by one over so long; until cancelled."""
+        await drain_streams(self.active, spread_s, self.clock)
+
+    @property
+    def connections(self) -> int:
+        """Of clients, whether they wait for anything or not."""
+        return len(self.clients)
+
+    @property
+    def under_way(self) -> UnderWay:
+        """What is to be seen to its end, by kind."""
+        return under_way(self.active, self.clients)
 
     async def run(self) -> None:
         """Follow the view, report, keep deadlines; until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self.follower.run(), name="follow")
             tasks.create_task(self.reporter.run(), name="report")
-            if self.leaser is not None:
-                tasks.create_task(self.leaser.run(), name="limits")
+            self._tasks = tasks
+            self._lease()
             tasks.create_task(self._tick(), name="tick")
 
     async def aclose(self) -> None:
@@ -161,8 +224,7 @@ class Runtime:
         self.outbox.flush()
         for client in list(self.clients):
             client.end()
-        for pool in self.pools.values():
-            pool.close()
+        self._pools.close()
 
     def _suspect(self, pool: str, backend: str) -> None:
         self.reporter.suspect(pool, backend)
@@ -171,7 +233,7 @@ class Runtime:
         self.reporter.tell(pool, backend, event, reason)
 
     def _changed(self, pool: str) -> None:
-        self.pools[pool].reselect(self.clock())
+        self._pools.changed(pool, self.clock())
         self.reporter.hurry()
 
     async def _tick(self) -> None:
@@ -179,11 +241,15 @@ class Runtime:
         while True:
             await asyncio.sleep(TICK_S)
             self.coarse.now = now = self.clock()
-            for exchange in list(self.active):
-                self._check(exchange, now)
+            self._check_all(self.active, now)
             ticks += 1
             if ticks % SLOW_TICKS == 0:
                 self._tick_slowly(now)
+
+    def _check_all(self, those: Iterable[Client | Ongoing], now: float) -> None:
+        """A function of its own: what the last one looked at would live on in a frame that never ends."""
+        for one in list(those):
+            self._check(one, now)
 
     def _check(self, one: Client | Ongoing, now: float) -> None:
         """Have one of them keep its deadline; what goes wrong with it must not end the worker and all the others."""
@@ -197,13 +263,25 @@ class Runtime:
     def _tick_slowly(self, now: float) -> None:
         self._stamp_date()
         self.writer.beat(now)
-        for client in list(self.clients):
-            self._check(client, now)
-        for pool in self.pools.values():
-            pool.tick(now)
+        self._check_all(self.clients, now)
+        self._leaving.tick(self.active, now, LEAVING * self.listen.drain_timeout_s)
+        self._pools.tick(now, self._in_use)
 
     def _stamp_date(self) -> None:
         self.date = formatdate(usegmt=True).encode()
+
+
+def _terms(config: Config) -> dict[str, Terms]:
+    """What each pool of a config is made of."""
+    return {
+        name: Terms(
+            config=pool,
+            keys=PoolKeys(config.store.namespace, config.key_name(name)),
+            trusted=config.listen.trusted_proxies,
+            zone=config.store.zone,
+        )
+        for name, pool in config.pools.items()
+    }
 
 
 def _pseudonym(host: str, instance: str) -> bytes:

@@ -17,7 +17,7 @@ verdicts stand; beyond, they are worth nothing: all backends are unknown, those 
 and only what the operator asked for still holds. Traffic never stops for want of news.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import inf
@@ -143,6 +143,11 @@ class Knowledge:
         probe_ms = self._beat.probe_ms.get(backend_id) if self._beat is not None else None
         return None if probe_ms is None else probe_ms / 1000
 
+    def is_taken_out(self, backend_id: str) -> bool:
+        """Whether the operator wants no more work to go to a backend, however old that news is."""
+        verdict = self._view.backends.get(backend_id) if self._view is not None else None
+        return verdict is not None and verdict.admin is not Admin.READY
+
     def holds_until(self, now: float) -> float:
         """When time alone will next change what the view says: an ejection ends, or all of it expires (monotonic)."""
         verdicts = self._view.backends.values() if self._view else ()
@@ -239,6 +244,7 @@ def candidates(
     now: float,
     standings: Mapping[int, Standing] | None = None,
     slow_start_s: float = 0.0,
+    strangers: Collection[str] = (),
 ) -> Selection:
     """The backends that may take a request now; empty only if the operator took out every one.
 
@@ -249,13 +255,16 @@ def candidates(
         now: monotonic.
         standings: by row, what real traffic says of them on this host; nothing against those that are not there.
         slow_start_s: how long one grows that was readmitted.
+        strangers: ids of members that the view may know with another URL: that verdict is about another backend.
     """
     standings = standings or {}
     verdicts = knowledge.view.backends if knowledge.view else {}
     has_expired = knowledge.freshness(now) is Freshness.EXPIRED
     places: list[_Place] = []
     for backend in members:
-        verdict = verdicts.get(backend.id) or Verdict(id=backend.id, url=backend.url, weight=backend.weight)
+        verdict = verdicts.get(backend.id)
+        if verdict is None or (backend.id in strangers and verdict.url != backend.url):
+            verdict = _unknown(backend, verdict)
         if verdict.admin is not Admin.READY or verdict.weight == 0:
             continue
         standing = standings.get(rows[backend.id], _SPOTLESS)
@@ -275,6 +284,12 @@ def candidates(
     )
 
 
+def _unknown(backend: Backend, namesake: Verdict | None) -> Verdict:
+    """Nothing of its health; what the operator wants, he said of the id."""
+    admin = namesake.admin if namesake is not None else Admin.READY
+    return Verdict(id=backend.id, url=backend.url, weight=backend.weight, admin=admin)
+
+
 def _tier(backend: Backend, state: Health, *, has_expired: bool) -> Tier:
     """Where a backend stands that is neither taken out nor ejected; a state that has no tier is for panic."""
     if has_expired and state in _PRIMARY:
@@ -288,11 +303,15 @@ def _awaits_canary(place: _Place) -> bool:
 
 
 def _first_tier(places: Sequence[_Place], now: float) -> tuple[Tier, tuple[Candidate, ...]]:
-    """The best tier, counting first those that no hard failure was met at, then all that are not ejected, then all."""
+    """The best tier, counting first those that no hard failure was met at, then all that are not ejected, then all.
+
+    In panic, too, whoever a hard failure was met at waits while there is anybody else: most policies know no order.
+    """
     calm = [place for place in places if place.phase is Phase.IN and place.tier is not Tier.PANIC]
     trusted = [place for place in calm if place.standing.skip_until <= now] or calm
     if not trusted:
-        chosen = sorted(places, key=_failed_longest_ago)
+        left = [place for place in places if place.standing.skip_until <= now] or places
+        chosen = sorted(left, key=_failed_longest_ago)
         return (Tier.PANIC if chosen else Tier.NONE), tuple(place.candidate for place in chosen)
     best = min((place.tier for place in trusted), key=_RANK.__getitem__)
     return best, tuple(place.candidate for place in trusted if place.tier is best)

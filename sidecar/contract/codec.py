@@ -6,9 +6,10 @@ raises ``ContractError``, which followers treat as no news, never as an empty vi
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from sidecar.contract.model import Admin, Health, Intent, Reading, Report, Tally, Verdict, View
+from sidecar.contract.model import Admin, Health, Intent, Reading, Report, Tally, UnderWay, Verdict, View
 
 SCHEMA = 1
 """Major version of the view; a reader refuses a greater one."""
@@ -185,6 +186,7 @@ def report_hash(report: Report) -> dict[str, str]:
         "applied_epoch": str(report.applied_epoch),
         "view_age_ms": "" if report.view_age_ms is None else str(report.view_age_ms),
         "draining": "1" if report.draining else "0",
+        "under_way": json.dumps(asdict(report.under_way)),
     }
     return fields | {f"backend:{name}": json.dumps(_tally_fields(tally)) for name, tally in report.tallies.items()}
 
@@ -207,6 +209,7 @@ def report_from_hash(fields: Mapping[str, str]) -> Report:
             applied_epoch=_decimal_in(fields, "applied_epoch"),
             view_age_ms=_decimal_in(fields, "view_age_ms") if age else None,
             draining=fields.get("draining") == "1",
+            under_way=_under_way(json.loads(fields.get("under_way", "{}"))),
             tallies={
                 name.removeprefix("backend:"): _tally(json.loads(raw))
                 for name, raw in fields.items()
@@ -215,6 +218,15 @@ def report_from_hash(fields: Mapping[str, str]) -> Report:
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ContractError(f"a worker's report cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _under_way(fields: Mapping[str, Any]) -> UnderWay:
+    return UnderWay(
+        requests=_integer(fields, "requests", 0),
+        streams=_integer(fields, "streams", 0),
+        tunnels=_integer(fields, "tunnels", 0),
+        idle=_integer(fields, "idle", 0),
+    )
 
 
 def _tally_fields(tally: Tally) -> dict[str, object]:

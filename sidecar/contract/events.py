@@ -27,6 +27,8 @@ class Event(StrEnum):
     WORKER_GONE = "worker-gone"
     CHILD_DIED = "child-died"
     RESTARTING = "restarting"
+    RESTARTED = "restarted"
+    RESTART_FAILED = "restart-failed"
     DRAINING = "draining"
     CONFIG = "config"
     APP_FAILED = "app-failed"
@@ -55,6 +57,8 @@ class Metric(StrEnum):
     VIEW_AGE = "sidebeat_view_age_seconds"
     VIEW_EPOCH = "sidebeat_view_epoch"
     STORE_UP = "sidebeat_store_up"
+    TUNNELS = "sidebeat_tunnels"
+    MESSAGES = "sidebeat_websocket_messages_total"
     DRAINING = "sidebeat_draining"
 
 

@@ -196,6 +196,20 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnderWay:
+    """What a worker has to see to its end before it may go.
+
+    ``requests`` wait for their answers, of ``streams`` the response has begun, ``tunnels`` are bytes both ways (a
+    WebSocket); ``idle`` connections wait for nothing, and may ask any moment.
+    """
+
+    requests: int = 0
+    streams: int = 0
+    tunnels: int = 0
+    idle: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """One worker's heartbeat: who it is, which epoch it routes on, how old that knowledge is, what it has seen.
 
@@ -211,4 +225,5 @@ class Report:
     applied_epoch: int = 0
     view_age_ms: int | None = None
     draining: bool = False
+    under_way: UnderWay = UnderWay()
     tallies: Mapping[str, Tally] = field(default_factory=dict)

@@ -7,10 +7,12 @@ import fcntl
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from sidecar.contract.masters import forget_dead
 from sidecar.contract.rundir import make_run_directory, store_address, store_socket
 
 ATTEMPTS = 5
@@ -28,6 +30,7 @@ class Claim:
         self.socket = store_socket(namespace, environ)
         self.address = store_address(namespace, environ)
         self._descriptor = descriptor
+        self._bury = partial(forget_dead, namespace, environ)
 
     @classmethod
     def take(cls, namespace: str, environ: Mapping[str, str]) -> Self:
@@ -63,6 +66,7 @@ class Claim:
         """Leave nothing of ours; the directory stays where it holds something that outlives an `up`."""
         self.clear()
         with suppress(OSError):
+            self._bury()
             self.directory.rmdir()
             self.directory.parent.rmdir()
         os.close(self._descriptor)

@@ -42,6 +42,11 @@ os.write(1, f"{sys.argv[1]} begins as {os.getpid()}\\n".encode())
 while True:
     signal.pause()
 """
+HEEDS = """
+import os, signal, sys
+told = lambda *_: os.write(1, f"{sys.argv[1]} reloads\\n".encode())
+signal.signal(signal.SIGHUP, told)
+""" + OBEYS.removeprefix("\nimport os, signal, sys\n")
 DEAF = OBEYS.replace("os._exit(0)", "0")
 LEAVES_A_WORKER = f"""
 import os, signal
@@ -71,7 +76,7 @@ def files() -> list[str]:
     return [str(path) for path in Path(os.environ["XDG_RUNTIME_DIR"]).rglob("*")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_in_the_direction_of_the_traffic_and_leaves_nothing(number: signal.Signals):
     with up() as program:
         program.wait_for_line("^worker begins")
@@ -85,6 +90,42 @@ def test_it_ends_in_the_direction_of_the_traffic_and_leaves_nothing(number: sign
         program.assert_nothing_left()
         assert files() == []
         assert program.stdout.endswith("stopped  nothing of it runs any more\n")
+
+
+def test_a_hangup_without_a_terminal_asks_the_monitor_and_the_workers_for_a_reload():
+    with up(monitor=HEEDS, worker=HEEDS) as program:
+        program.wait_for_line("^worker begins")
+        program.wait_for_line("^monitor begins")
+        program.send(signal.SIGHUP)
+        program.wait_for_line("^monitor reloads")
+        program.wait_for_line("^worker reloads")
+        assert program.status is None
+
+
+# Runs a program on a terminal of its own, and hangs up when it is told to.
+ON_A_TERMINAL = """
+import os, pty, signal, sys
+pid, terminal = pty.fork()
+if not pid:
+    os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+signal.signal(signal.SIGUSR1, lambda *_: os.close(terminal))
+try:
+    while said := os.read(terminal, 4096):
+        os.write(1, said)
+except OSError:
+    pass
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_it_ends_when_its_terminal_is_gone():
+    argv = [sys.executable, "-c", ON_A_TERMINAL, "-P", "-c", UP, HEEDS, HEEDS]
+    with Program(argv) as program:
+        program.wait_for_line("^worker begins")
+        program.send(signal.SIGUSR1)
+        assert program.wait() == 0
+        program.assert_nothing_left()
+        assert files() == []
 
 
 @pytest.mark.parametrize("part", ["monitor", "store"])
@@ -132,6 +173,16 @@ def test_the_end_of_the_master_is_the_end_of_all_with_its_reason_as_the_last_lin
         assert program.stderr.splitlines()[-1].startswith("sidebeat up: the worker (gunicorn's master, pid ")
         assert program.stderr.splitlines()[-1].endswith(how)
         assert files() == []
+
+
+def test_a_monitor_whose_config_was_broken_after_the_start_is_tried_on(tmp_path: Path):
+    begun = f"import os, sys\nif os.path.exists({str(tmp_path / 'begun')!r}): sys.exit(2)\n"
+    begun += f"open({str(tmp_path / 'begun')!r}, 'w').close()\n"
+    with up(monitor=begun + OBEYS) as program:
+        os.kill(pid_of(program, "monitor"), signal.SIGKILL)
+        program.wait_for_line("child-died child=monitor .*exit status 2. restart_in_s=0.200")
+        (tmp_path / "begun").unlink()
+        program.wait_for_line(r"^monitor begins as (\d+)\n(.*\n)*monitor begins")
 
 
 def test_a_monitor_that_does_not_accept_its_config_is_not_tried_again():

@@ -172,7 +172,7 @@ LANES: dict[str, LaneKind] = {
     "front": LaneKind(serve=serve_front(forwards), lacks=frozenset({"upgrade"})),
     "asgi": LaneKind(serve=serve_front(looks_on), lacks=OF_ASGI),
 }
-"""Every case runs through each of these. A WebSocket is for the app to handle where there is one."""
+"""Every case runs through each of these. Of what one can upgrade to, ASGI knows WebSocket alone."""
 
 in_one_lane = pytest.mark.parametrize("lane_kind", [LANES["direct"]], ids=["direct"])
 """But for those that are about what is decided behind the lanes."""
@@ -200,7 +200,8 @@ def config_of(*backends: str | dict[str, Any], **sections: Any) -> dict[str, Any
     """A config with one pool, ``api``; sections of the pool and of the file may stand side by side."""
     pool = {name: value for name, value in sections.items() if name in POOL_SECTIONS}
     rest = {name: value for name, value in sections.items() if name not in POOL_SECTIONS}
-    pool["timeouts"] = {**PATIENT, **pool.get("timeouts", {})}
+    timeouts = pool.get("timeouts", {})
+    pool["timeouts"] = timeouts if "overall_s" in timeouts else {**PATIENT, **timeouts}
     pool.setdefault("balancing", {"policy": "round_robin"})
     return {"pools": {"api": {"backends": list(backends), **pool}}, **rest}
 

@@ -71,6 +71,10 @@ def aiohttp(port: int, _folder: Path) -> list[str | Path]:
     return [sys.executable, "-P", FOLDER / "aiohttp_app.py", str(port)]
 
 
+def websockets(port: int, _folder: Path) -> list[str | Path]:
+    return [sys.executable, "-P", FOLDER / "websockets_app.py", str(port)]
+
+
 def node(port: int, _folder: Path) -> list[str | Path]:
     return [program("node"), FOLDER / "node_server.mjs", str(port)]
 
@@ -94,6 +98,13 @@ SERVERS: dict[str, ServerKind] = {
     "nginx": ServerKind(command=nginx, lacks=frozenset({"hints", "echo", "websocket"})),
 }
 """Every server that a backend of ours is likely to be."""
+
+WEBSOCKET_SERVERS: dict[str, ServerKind] = {
+    "uvicorn": SERVERS["uvicorn"],
+    "aiohttp": SERVERS["aiohttp"],
+    "websockets": ServerKind(command=websockets),
+}
+"""Those that speak WebSocket at `/ws`, refuse it at `/ws/STATUS` and say at `/closed` how the last one was ended."""
 
 
 @contextmanager

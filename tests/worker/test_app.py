@@ -1,10 +1,13 @@
+import asyncio
 import math
+import threading
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.contract.config import parse
@@ -197,10 +200,35 @@ async def test_a_pool_in_panic_is_told(app: FastAPI, runtime: StandIn):
     assert await sample(app, "sidebeat_panic", pool="api") == 0
 
 
+async def test_tunnels_and_their_messages_are_told(app: FastAPI, runtime: StandIn):
+    row, writer = runtime.seats["api"].rows["b"], runtime.worker()
+    writer.tunnel(row)
+    writer.messages(row, 7)
+    assert await sample(app, "sidebeat_tunnels", pool="api", backend="b") == 1
+    assert await sample(app, "sidebeat_tunnels", pool="spare", backend="127.0.0.1:8083") == 0
+    assert await sample(app, "sidebeat_websocket_messages_total", pool="api", backend="b") == 7
+
+
 async def test_store_and_drain_are_told(app: FastAPI, runtime: StandIn):
     runtime.worker(booted=True, draining=True)
     assert await sample(app, "sidebeat_store_up") == 1
     assert await sample(app, "sidebeat_draining") == 1
+
+
+async def test_requests_are_served_while_metrics_are_written(app: FastAPI, monkeypatch: pytest.MonkeyPatch):
+    """Each scrape stopped the loop for as long as it takes to write them all."""
+    served = threading.Event()
+
+    def encode(_registry: CollectorRegistry) -> bytes:
+        assert served.wait(5)
+        return b"written"
+
+    monkeypatch.setattr("worker.app.choose_encoder", lambda _accept: (encode, "text/plain"))
+    async with asyncio.TaskGroup() as tasks:
+        scrape = tasks.create_task(get(app, "/metrics"))
+        assert (await get(app, "/livez")).status_code == 200
+        served.set()
+    assert scrape.result().text == "written"
 
 
 async def test_openmetrics_for_who_asks(app: FastAPI):

@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.headers import Peer, is_last_hop, is_trusted, loops, request_head, response_fields, upgrade_of
+from worker.headers import (
+    Peer,
+    is_event_stream,
+    is_last_hop,
+    is_trusted,
+    keep_upgrades,
+    loops,
+    request_head,
+    response_fields,
+    upgrade_of,
+)
 from worker.http1 import RequestHead, ResponseHead, read_request, read_response
 
 VIA = b"sidebeat-us"
@@ -406,6 +416,42 @@ def test_max_forwards_counts_down_for_options_alone(method, said, passes_on, is_
     _, _, _, line, *_ = request_head(head, b"/", CLIENT, VIA).split(b"\r\n")
     assert line.lower() == b"max-forwards: " + passes_on
     assert not is_last_hop(request(method=method))
+
+
+@pytest.mark.parametrize(
+    ("wishes", "allowed", "kept"),
+    [
+        (b"websocket", {b"websocket"}, b"websocket"),
+        (b"WebSocket, chat", {b"websocket"}, b"WebSocket"),
+        (b"chat/2, chat/3", {b"chat"}, b"chat/2, chat/3"),
+        (b"chat/2, chat/3", {b"chat/3"}, b"chat/3"),
+        (b"websockets", {b"websocket"}, b""),
+        (b"websocket", set(), b""),
+    ],
+)
+def test_an_upgrade_to_what_a_route_does_not_allow_is_not_asked_for(wishes, allowed, kept):
+    head = request(b"Connection: Upgrade", b"Upgrade: " + wishes)
+    keep_upgrades(head, allowed)
+    assert upgrade_of(head) == kept
+    told = request_head(head, b"/", CLIENT, VIA)
+    assert (b"Upgrade" in told) == bool(kept)
+    assert (b"\r\nUpgrade: " + kept + b"\r\n" in told) == bool(kept)
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_one"),
+    [
+        ([b"Content-Type: text/event-stream"], True),
+        ([b"content-type:TEXT/Event-Stream; charset=utf-8"], True),
+        ([b"Content-Type: text/event-stream", b"Content-Encoding: identity"], True),
+        ([b"Content-Type: text/event-stream", b"Content-Encoding: gzip"], False),
+        ([b"Content-Encoding: identity, br", b"Content-Type: text/event-stream"], False),
+        ([b"Content-Type: text/html"], False),
+        ([b"X-Content-Type: text/event-stream"], False),
+    ],
+)
+def test_an_event_stream_can_be_read_where_nothing_has_encoded_it(lines, is_one):
+    assert is_event_stream(response(*lines)) is is_one
 
 
 letters = st.text("abcdefgXYZ-_.!09", min_size=1, max_size=10).map(lambda name: b"q" + name.encode())

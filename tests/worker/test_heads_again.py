@@ -29,8 +29,8 @@ heads = st.tuples(st.sampled_from(LINES), st.sampled_from(BLOCKS)).map(b"".join)
 answers = st.tuples(st.sampled_from(STATUSES), st.sampled_from(ANSWERS)).map(b"".join)
 
 
-def told(head: RequestHead | ResponseHead | None) -> dict[str, object] | None:
-    return head and {name: getattr(head, name) for name in type(head).__slots__ if name != "passing"}
+def told(head: RequestHead | ResponseHead | None) -> dict[str, object]:
+    return {} if head is None else {name: getattr(head, name) for name in type(head).__slots__ if name != "passing"}
 
 
 def asked(data: bytes, last: RequestHead | None) -> RequestHead | Failure | None:

@@ -84,6 +84,10 @@ def test_what_cannot_be_used_ends_gunicorn_with_one_line(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+async def gets(port: int, status: int) -> bool:
+    return (await fetch(port)).status == status
+
+
 async def test_plain_gunicorn_serves_and_survives_a_reload(tmp_path: Path, backend: Backend):
     public, admin = free_port(), free_port()
     write_config(tmp_path, bind=public, admin=admin, backend=backend.port)
@@ -98,6 +102,20 @@ async def test_plain_gunicorn_serves_and_survives_a_reload(tmp_path: Path, backe
         await eventually(lambda: len(after := children(program.pid)) == 2 and not set(after) & set(before), within=10)
         assert (await fetch(public)).body == b"ok"
         assert json.loads((await fetch(admin, "/readyz")).body)["serving"]
+        assert program.said("reload=refused problem=.*not valid TOML")
+        write_config(tmp_path, bind=public, admin=admin, backend=free_port())
+        program.send(signal.SIGHUP)
+        await eventually(lambda: gets(public, 502), within=10)
         program.terminate()
         await eventually(lambda: program.status == 0, within=10)
+        program.assert_nothing_left()
+
+
+def test_gunicorn_may_not_kill_what_drains(tmp_path: Path):
+    write_config(tmp_path)
+    (tmp_path / "gunicorn.conf.py").write_text(CONF + "graceful_timeout = 3\n")
+    with Program([sys.executable, "-P", "-m", "gunicorn.app.wsgiapp"], cwd=tmp_path) as program:
+        assert program.wait(within=15) != 0
+        said = "listen.drain_timeout_s: with its delay, workers need 3.5 s to drain, and gunicorn's graceful_timeout is"
+        assert program.output.count(said) == 1
         program.assert_nothing_left()

@@ -210,6 +210,15 @@ def test_what_is_no_target_of_ours_is_refused(target):
     assert refused.value.failure is Failure.BAD_REQUEST
 
 
+@pytest.mark.parametrize(
+    ("upgrade", "allowed"), [("any", None), ((), frozenset()), (("WebSocket", "chat/2"), {b"websocket", b"chat/2"})]
+)
+def test_a_destination_knows_what_it_may_be_switched_to(upgrade, allowed):
+    destination = Router([Route(pool="a", upgrade=upgrade)]).only
+    assert destination is not None
+    assert destination.upgrade == allowed
+
+
 visible = st.text([chr(code) for code in range(33, 127) if chr(code) != "#"], max_size=12).map(str.encode)
 
 

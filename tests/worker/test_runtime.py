@@ -1,10 +1,12 @@
 """What keeps a worker going whatever happens to one of its exchanges, and what becomes of its pools' places."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from sidecar.contract.config import Config, parse
+from sidecar.contract.model import Backend
 from waiting import eventually
 from worker.board import board_for
 from worker.runtime import Runtime
@@ -13,7 +15,12 @@ from worker.runtime import Runtime
 class Broken:
     """An exchange whose deadline cannot be kept."""
 
-    is_flushing = False
+    is_flushing = responded = drains = is_tunnel = False
+    backend: Backend | None = None
+    pool: Any = None
+
+    def drain(self, now: float) -> None:
+        """Nothing to drain."""
 
     def check_deadline(self, now: float) -> None:
         raise RuntimeError(f"at {now}")

@@ -201,6 +201,15 @@ def test_in_panic_the_ejected_are_tried_too_and_those_that_failed_longest_ago_co
     assert (selection.tier, names(selection)) == (Tier.PANIC, "badc")
 
 
+def test_in_panic_one_that_nobody_was_there_at_waits_while_there_are_others():
+    """One of two was dead, one out but well: half of all requests went to the dead one, until retries ran out."""
+    dead = verdict("c", Health.UNHEALTHY)
+    selection = select_here({0: OUT, 1: SKIPPED, 2: SKIPPED, 3: OUT}, verdict("b", Health.UNHEALTHY), dead)
+    assert (selection.tier, names(selection)) == (Tier.PANIC, "ad")
+    everybody = dict.fromkeys(range(4), Standing(ejected_until=NOW + 5, skip_until=NOW + 1))
+    assert names(select_here(everybody, dead)) == "abdc"
+
+
 def test_only_who_is_on_probation_and_passes_its_probes_awaits_a_canary():
     selection = select_here(
         {0: ON_PROBATION, 1: ON_TRIAL, 2: ON_PROBATION, 3: OUT},

@@ -18,13 +18,17 @@ HUNG_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotState:
-    """A live worker as its siblings see it. ``heartbeat_s`` is monotonic, 0.0 before the first; ``pid`` 0 likewise."""
+    """A live worker as its siblings see it. ``heartbeat_s`` is monotonic, 0.0 before the first; ``pid`` 0 likewise.
+
+    ``config`` is the number of the config that it has applied.
+    """
 
     slot: int
     pid: int
     booted: bool
     draining: bool
     heartbeat_s: float
+    config: int = 0
 
 
 class Cells:
@@ -111,6 +115,14 @@ class Cells:
         """How many attempts at a backend ever were the second one of a hedged request."""
         return self._sum(self._counters_of(row), layout.HEDGES)
 
+    def tunnels(self, row: int) -> int:
+        """Tunnels open to a backend now, over all live workers of this host; each is in flight, too."""
+        return self._sum(self._counters_of(row), layout.TUNNELS)
+
+    def messages(self, row: int) -> int:
+        """How many WebSocket messages ever passed to a backend or from it."""
+        return self._sum(self._counters_of(row), layout.MESSAGES)
+
     def statuses(self, row: int) -> tuple[int, ...]:
         """How many responses of each class, 1xx to 5xx, a backend ever gave."""
         cells = list(self._counters_of(row))
@@ -162,6 +174,7 @@ class Cells:
                 booted=bool(words[owner + layout.BOOTED]),
                 draining=bool(words[owner + layout.DRAINING]),
                 heartbeat_s=self._reals[owner + layout.HEARTBEAT],
+                config=words[owner + layout.CONFIG],
             )
             for slot, owner in owners
             if words[owner + layout.CLAIMED]

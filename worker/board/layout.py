@@ -16,8 +16,8 @@ HIGH_WATER, GENERATION, ROWS, HOMELESS, TOLD = range(5)
 pool that was said to have no room."""
 
 OWNER_WORDS: Final = 8
-CLAIMED, PID, BOOTED, DRAINING, HEARTBEAT = range(5)
-"""Words of a slot's own state."""
+CLAIMED, PID, BOOTED, DRAINING, HEARTBEAT, CONFIG = range(6)
+"""Words of a slot's own state; ``CONFIG`` is the number of the config that its worker has applied."""
 
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the histograms, in seconds, each inclusive; one more bucket takes the rest. Those of Prometheus' own
@@ -42,6 +42,8 @@ SKIP_UNTIL = 17
 WHOLE_S, PARTED_S, ENDED_S = range(18, 21)
 """Seconds, as doubles: all that was ever noted in ``WHOLE``, ``PARTED`` and ``ENDED``. Each only grows: a total that
 falls, if only for a moment, looks to who reads it like a new beginning."""
+TUNNELS, MESSAGES = range(21, 23)
+"""Tunnels open now, true only while the worker lives; WebSocket messages that ever passed, either way."""
 WHOLE, PARTED, ENDED = range(24, 24 + 3 * BUCKET_WORDS, BUCKET_WORDS)
 """Where three histograms begin. A response that comes whole has one time, to its head and to its end: one cell to write
 for most requests, where two histograms of all would be two. Of those in parts, ``PARTED`` has the times to the head and

@@ -22,7 +22,7 @@ class Memory:
 
     def __init__(self, words: int) -> None:
         size = words * WORD
-        self._descriptor = _descriptor()
+        self._descriptor = anonymous_file()
         weakref.finalize(self, os.close, self._descriptor)
         os.ftruncate(self._descriptor, size)
         self._map = mmap.mmap(self._descriptor, size)
@@ -47,7 +47,8 @@ class Memory:
             fcntl.lockf(self._descriptor, fcntl.LOCK_UN, 1, byte)
 
 
-def _descriptor() -> int:
+def anonymous_file() -> int:
+    """The descriptor of a new file without a name, which is gone with its last descriptor."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("sidebeat-board")
     with tempfile.TemporaryFile(prefix="sidebeat-board-") as file:

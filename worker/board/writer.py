@@ -139,6 +139,18 @@ class Writer:
         """The attempt just begun is the second one of a hedged request."""
         self._words[self._counters[row] + layout.HEDGES] += 1
 
+    def tunnel(self, row: int) -> None:
+        """The attempt has become a tunnel; it goes on counting as one under way."""
+        self._words[self._counters[row] + layout.TUNNELS] += 1
+
+    def tunnel_ended(self, row: int) -> None:
+        """The tunnel is over. Exactly once for each ``tunnel``."""
+        self._words[self._counters[row] + layout.TUNNELS] -= 1
+
+    def messages(self, row: int, count: int) -> None:
+        """So many more WebSocket messages have passed."""
+        self._words[self._counters[row] + layout.MESSAGES] += count
+
     def outlasted(self, row: int, elapsed_s: float, now: float) -> None:
         """Nobody waited any longer for the head, which would have taken at least ``elapsed_s``.
 
@@ -159,6 +171,10 @@ class Writer:
             self._words[self._owner + layout.BOOTED] = booted
         if draining is not None:
             self._words[self._owner + layout.DRAINING] = draining
+
+    def applied(self, number: int) -> None:
+        """Tell the master which config this worker runs on."""
+        self._words[self._owner + layout.CONFIG] = number
 
     @property
     def is_draining(self) -> bool:

@@ -315,7 +315,7 @@ class UpstreamConnection(asyncio.Protocol):
         if mode == _CLOSED and exc is None:
             receiver.body(b"", b"", done=True)
         else:
-            receiver.failed(Failure.RESET if mode <= _HEAD else Failure.CUT_SHORT)
+            receiver.failed(_failure_of(mode, exc))
 
     @override
     def pause_writing(self) -> None:
@@ -330,6 +330,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._is_full = False
         if self._receiver is not None:
             self._receiver.upstream_full(full=False)
+
+
+def _failure_of(mode: int, exc: Exception | None) -> Failure:
+    """What the end of a connection means; what is no error of the network broke in here."""
+    if mode == _RAW and exc is not None and not isinstance(exc, OSError):
+        return Failure.INTERNAL
+    return Failure.RESET if mode <= _HEAD else Failure.CUT_SHORT
 
 
 _NO_TRANSPORT: asyncio.Transport = asyncio.Transport()

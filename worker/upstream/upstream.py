@@ -7,6 +7,7 @@ for the next that comes to rest or ends. While anybody waits nobody rests, so th
 import asyncio
 from functools import partial
 from sys import maxsize
+from typing import NamedTuple
 
 from sidecar.contract.config import Timeouts, UpstreamTLS
 from sidecar.contract.config.pools import Connections
@@ -17,6 +18,22 @@ from worker.upstream.connection import UpstreamConnection
 from worker.upstream.dial import Dialer, failure_of
 from worker.upstream.idle import IdleLimit
 from worker.upstream.queue import Connecting, Queue
+
+
+class Way(NamedTuple):
+    """What decides which connections are made and how they are kept: those of two upstreams with one way are alike."""
+
+    address: Address
+    tls: UpstreamTLS
+    connections: Connections
+    connect_s: float
+    queue_s: float
+
+
+def way_of(address: Address, tls: UpstreamTLS, connections: Connections, timeouts: Timeouts) -> Way:
+    """The way to a backend with these settings."""
+    return Way(address, tls, connections, timeouts.connect_s, timeouts.queue_s)
+
 
 MAX_HEAD_BYTES = 65_536
 """A response head over this is refused, like Envoy's 60 KiB default."""
@@ -36,7 +53,7 @@ class Upstream:
 
     __slots__ = (
         "_coarse", "_connect_s", "_dialer", "_dials", "_idle", "_limit", "_loop", "_max_open", "_max_turns",
-        "_max_waiting", "_queue", "_rest_s", "_turns", "_waiting", "heads", "open",
+        "_max_waiting", "_queue", "_rest_s", "_turns", "_waiting", "heads", "open", "way",
     )  # fmt: skip
 
     def __init__(
@@ -60,6 +77,7 @@ class Upstream:
             coarse: monotonic seconds, as of the last tick.
         """
         self.heads = ResponseReader(MAX_HEAD_BYTES)
+        self.way = way_of(address, tls, connections, timeouts)
         self._dialer = Dialer(address, tls, loop)
         self._connect_s = timeouts.connect_s
         self._loop = loop
