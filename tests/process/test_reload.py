@@ -156,7 +156,7 @@ async def test_a_broken_file_changes_nothing_and_whoever_asks_is_told(tmp_path: 
         before = children(master)
         for more, problem in (
             ("max_heders = 9", "listen.max_heders: no such key"),
-            ('app = "my:app"', "listen.app: cannot change while it runs; restart to apply it"),
+            ('app = "my:app"', "listen.app: cannot change while it runs: end it and start it again"),
         ):
             write(tmp_path, {"api": [b]}, more=more)
             said = await refused(tmp_path)

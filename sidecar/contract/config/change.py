@@ -20,7 +20,7 @@ PINNED = {
 def pinned(before: Config, after: Config) -> list[str]:
     """A line for each key that would have to change under a running system; empty where all can be applied."""
     return [
-        f"{section}.{key}: cannot change while it runs; restart to apply it"
+        f"{section}.{key}: cannot change while it runs: end it and start it again"
         for section, keys in PINNED.items()
         for key in keys
         if getattr(getattr(before, section), key) != getattr(getattr(after, section), key)

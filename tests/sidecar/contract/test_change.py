@@ -45,8 +45,8 @@ def test_what_is_pinned_is_named_and_nothing_else_is():
     store = FULL["store"] | {"host": "web-2", "zone": "b"}
     listen = FULL["listen"] | {"workers": 7, "max_headers": 10, "trusted_proxies": []}
     assert pinned(before, parse(FULL | {"store": store, "listen": listen}, {})) == [
-        "store.host: cannot change while it runs; restart to apply it",
-        "listen.workers: cannot change while it runs; restart to apply it",
+        "store.host: cannot change while it runs: end it and start it again",
+        "listen.workers: cannot change while it runs: end it and start it again",
     ]
 
 
