@@ -93,6 +93,10 @@ class Pool:
         self._latest = board.generation
         self._eligible: Mapping[int, Candidate] = {}
         self.reselect(coarse.now)
+        self._prepare(config, draw, salt)
+
+    def _prepare(self, config: PoolConfig, draw: Draw, salt: str) -> None:
+        """What else a kind of pool needs."""
 
     def take(
         self, tried: Collection[int], now: float, safe: bool, wish: Wish | None = None  # noqa: FBT001 - a hot path

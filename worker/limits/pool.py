@@ -4,8 +4,7 @@ An attempt begins where its backend is picked, and a place is taken there and th
 over all workers and the step beyond it are one. A backend that is full is passed over for the policy's next choice.
 """
 
-import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from hashlib import blake2b
 from math import ceil, inf
 from typing import Final
@@ -13,15 +12,14 @@ from typing import Final
 from typing_extensions import override
 
 from sidecar.contract.config import Pool as PoolConfig
-from sidecar.contract.events import Event
-from worker.affinity import Networks, Wish
+from worker.affinity import Wish
 from worker.board import Seats
 from worker.board.limits import Limit
 from worker.failure import Failure
 from worker.limits.line import Line
 from worker.pick import Draw
 from worker.pool import Pool, Waiter
-from worker.upstream import CoarseClock, Upstream, UpstreamConnection
+from worker.upstream import Upstream, UpstreamConnection
 from worker.view import Candidate
 
 TRIES: Final = 3
@@ -40,27 +38,9 @@ class LimitedPool(Pool):
 
     __slots__ = ("_line", "_max_pending", "_missed", "_now", "area", "is_alone", "limits")
 
-    def __init__(
-        self,
-        name: str,
-        config: PoolConfig,
-        *,
-        seats: Seats,
-        draw: Draw,
-        loop: asyncio.AbstractEventLoop,
-        coarse: CoarseClock,
-        suspect: Callable[[str], None],
-        tell: Callable[[str, Event, str], None],
-        salt: str = "",
-        trusted: Networks = (),
-        zone: str | None = None,
-        heir_to: Pool | None = None,
-    ) -> None:
-        """Set it up as ``Pool``."""
-        super().__init__(
-            name, config, seats=seats, draw=draw, loop=loop, coarse=coarse, suspect=suspect, tell=tell, salt=salt,
-            trusted=trusted, zone=zone, heir_to=heir_to,
-        )  # fmt: skip
+    @override
+    def _prepare(self, config: PoolConfig, draw: Draw, salt: str) -> None:
+        seats = self.seats
         self.is_alone = seats.is_alone
         self.area = self.writer.cells.limits
         self.limits = _limits(config, seats)
@@ -68,7 +48,7 @@ class LimitedPool(Pool):
             self.area.adopt(limit.row, _tag(salt, limit))
         self._max_pending = config.connections.max_pending
         self._line = Line(
-            self.area, min(self.limits), self.writer.slot, limit_s=config.timeouts.queue_s, loop=loop, draw=draw
+            self.area, min(self.limits), self.writer.slot, limit_s=config.timeouts.queue_s, loop=self.loop, draw=draw
         )
         self._missed, self._now = False, 0.0
         self._begin = self._admit
