@@ -69,8 +69,7 @@ class Pool:
             heir_to: the same pool under its last config, whose knowledge it shares, and whose connections wherever
                 the way to a backend is the same; None: it begins with nothing.
         """
-        self.name = name
-        self.seats = seats
+        self.name, self.seats = name, seats
         rows, board, writer = seats.rows, seats.board, seats.writer
         self.affinity = Affinity.of(config, salt=salt, rows=rows, trusted=trusted)
         self.knowledge, self._strangers = _inheritance(config, heir_to)

@@ -1,36 +1,90 @@
 """WebSocket libraries that people have, on both sides of us."""
 
 import asyncio
+import json
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import pytest
 import websockets
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 
-from lanes import LANES, Lane, LaneKind, config_of, serving
-from peers import BIG, WEBSOCKET_SERVERS, Server, started
+from clients import output_of
+from lanes import Lane, LaneKind, config_of, in_one_lane, serving
+from peers import BIG, FOLDER, WEBSOCKET_SERVERS, Server, ServerKind, program, started
 from raw_client import fetch
 from waiting import PATIENCE, eventually
 
+FREE_CODES = range(3000, 5000)
 CODES = [1000, 1001, 1002, 1003, *range(1007, 1015), 3000, 3999, 4000, 4999]
+AT_ONCE = 50
 HUGE = BIG * 16
 REASON = "why \u2603"
 
 
-@pytest.fixture(scope="session", params=WEBSOCKET_SERVERS)
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with started(WEBSOCKET_SERVERS[request.param]) as server:
+@pytest.fixture(scope="session", params=[*WEBSOCKET_SERVERS, "ws"])
+def server(request: pytest.FixtureRequest, node_peer: Callable[[str], ServerKind]) -> Iterator[Server]:
+    kinds = {**WEBSOCKET_SERVERS, "ws": node_peer("ws_server.mjs")}
+    with started(kinds[request.param]) as server:
         yield server
 
 
 def connect(port: int, path: str = "/ws", **options: Any) -> websockets.connect:
     echo = websockets.Subprotocol("echo")
     return websockets.connect(f"ws://127.0.0.1:{port}{path}", subprotocols=[echo], proxy=None, max_size=None, **options)
+
+
+async def told_to_close(socket: websockets.ClientConnection, code: int, reason: str) -> None:
+    await socket.send(f"close {code} {reason}")
+    await socket.wait_closed()
+
+
+async def closed_by_us(socket: websockets.ClientConnection, code: int, reason: str) -> None:
+    await socket.close(code, reason)
+
+
+Close = Callable[[websockets.ClientConnection, int, str], Awaitable[None]]
+
+
+async def ends(port: int, codes: Sequence[int], close: Close, reason: str = REASON) -> dict[int, tuple[int, str]]:
+    """With which code and reason the server's side ended the connection that was closed with each of these."""
+    seen: dict[int, tuple[int, str]] = {}
+
+    async def end(code: int) -> None:
+        async with connect(port, compression=None) as socket:
+            await close(socket, code, reason)
+        received = socket.protocol.close_rcvd
+        assert received, f"no close frame after {code}"
+        seen[code] = received.code, received.reason
+
+    for start in range(0, len(codes), AT_ONCE):
+        async with asyncio.TaskGroup() as tasks:
+            for code in codes[start : start + AT_ONCE]:
+                tasks.create_task(end(code))
+    return seen
+
+
+def new_reason() -> str:
+    """One that no other test has told the server, which remembers."""
+    return f"{REASON} {uuid4().hex}"
+
+
+async def server_knows(port: int, *endings: str) -> None:
+    """Wait until it has told of each of these."""
+    missing = {ending.encode() for ending in endings}
+
+    async def told() -> bool:
+        while missing and (body := (await fetch(port, "/closed")).body):
+            missing.discard(body)
+        return not missing
+
+    await eventually(told, what=lambda: f"the server to know of {missing}")
 
 
 async def test_websockets_talks_with_the_server(lane: Lane, server: Server):
@@ -63,6 +117,21 @@ async def test_aiohttp_talks_with_the_server(lane: Lane, server: Server):
         assert (last.type, last.data, last.extra) == (aiohttp.WSMsgType.CLOSE, 4000, REASON)
 
 
+async def test_ws_of_node_talks_with_the_server(lane: Lane, server: Server, node_packages: Path):
+    url, reason = f"ws://127.0.0.1:{lane.port}/ws", new_reason()
+    said = await output_of(program("node"), FOLDER / "ws_client.mjs", url, reason, node_packages)
+    assert json.loads(said) == {
+        "protocol": "echo",
+        "extensions": "permessage-deflate",
+        "same": [True, True, True, True],
+        "parts": "in three parts",
+        "pong": "are you there",
+        "goodbye": f"4000 {reason}",
+        "refusal": "403 not you",
+    }
+    await server_knows(lane.port, f"4999 {reason}")
+
+
 async def test_what_is_not_compressed_stays_so(lane: Lane, server: Server):
     async with connect(lane.port, compression=None) as socket:
         assert not socket.protocol.extensions
@@ -70,22 +139,22 @@ async def test_what_is_not_compressed_stays_so(lane: Lane, server: Server):
         assert await socket.recv() == BIG
 
 
-@pytest.mark.parametrize("code", CODES)
-async def test_the_servers_goodbye_reaches_the_client(lane: Lane, server: Server, code: int):
-    async with connect(lane.port) as socket:
-        await socket.send(f"close {code} {REASON}")
-        await socket.wait_closed()
-    assert (socket.close_code, socket.close_reason) == (code, REASON)
+async def test_the_servers_goodbye_reaches_the_client(lane: Lane, server: Server):
+    assert await ends(lane.port, CODES, told_to_close) == {code: (code, REASON) for code in CODES}
 
 
-@pytest.mark.parametrize("code", CODES)
-async def test_the_clients_goodbye_reaches_the_server(lane: Lane, server: Server, code: int):
-    async with connect(lane.port) as socket:
-        await socket.close(code, REASON)
-    told: set[bytes] = set()
-    async with asyncio.timeout(5 * PATIENCE):
-        while f"{code} {REASON}".encode() not in told:
-            told.add((await fetch(lane.port, "/closed")).body)
+async def test_the_clients_goodbye_reaches_the_server(lane: Lane, server: Server):
+    reason = new_reason()
+    await ends(lane.port, CODES, closed_by_us, reason)
+    await server_knows(lane.port, *(f"{code} {reason}" for code in CODES))
+
+
+@in_one_lane
+@pytest.mark.parametrize("server", ["websockets"], indirect=True)
+@pytest.mark.parametrize("close", [told_to_close, closed_by_us])
+async def test_every_code_that_is_free_passes_and_so_does_the_answer_to_it(lane: Lane, server: Server, close: Close):
+    """Whoever is closed answers with what it was told."""
+    assert await ends(lane.port, FREE_CODES, close) == {code: (code, REASON) for code in FREE_CODES}
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
@@ -105,7 +174,7 @@ async def doomed(lane_kind: LaneKind, server: Server) -> AsyncIterator[tuple[Lan
             yield lane, doomed
 
 
-@pytest.mark.parametrize("lane_kind", [LANES["direct"]], ids=["direct"])
+@in_one_lane
 async def test_a_killed_server_is_no_clean_end_for_any_of_a_hundred(doomed: tuple[Lane, Server]):
     lane, server = doomed
     before = len(os.listdir("/proc/self/fd")), len(asyncio.all_tasks())
