@@ -117,7 +117,7 @@ async def test_a_backend_answers_work_with_its_number_and_probes_at_once():
     servers = await balance_origin.serve([0] * len(SLOWNESS))
     try:
         reader, writer = await asyncio.open_connection(*servers[3].sockets[0].getsockname())
-        writer.write(b"GET /work/1000 HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        writer.write(b"GET /busy/1000 HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n")
         answers = [await reader.readuntil(b"\r\n3\n") for _ in range(2)]
         assert [answered_by(answer) for answer in answers] == [3, 3]
         writer.close()
@@ -214,7 +214,7 @@ async def test_every_request_of_a_plan_is_answered_and_told_by_whom():
 async def test_an_error_costs_its_request_and_the_next_one_gets_a_connection_all_the_same():
     async def refuse_work(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.read(1_000)
-        if head.startswith(b"GET /work/1 "):
+        if head.startswith(b"GET /busy/1 "):
             writer.write(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 2\r\n\r\n0\n")
         elif head:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n0\n")

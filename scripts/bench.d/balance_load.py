@@ -77,7 +77,7 @@ class Load:
         ]
 
     def _prepare(self, plan: Plan, began: float) -> None:
-        head = b"GET /work/%d HTTP/1.1\r\nHost: bench.example\r\n\r\n"
+        head = b"GET /busy/%d HTTP/1.1\r\nHost: bench.example\r\n\r\n"
         self._requests = [head % round(1e6 * arrival.work_s) for arrival in plan.arrivals]
         self._due = [began + arrival.due_s for arrival in plan.arrivals]
         count = len(self._due)

@@ -1,6 +1,6 @@
 """The eight backends of ``balance`` in one process: work is a timer, so they need next to no CPU.
 
-python balance_origin.py PORT PORT ... GET /work/US is answered with the number of the backend after so much work in
+python balance_origin.py PORT PORT ... GET /busy/US is answered with the number of the backend after so much work in
 microseconds, GET /afresh/SINCE/UNTIL empties its queue and has it sick between two moments of the monotonic clock, and
 any other GET, such as a probe, is answered at once and takes no slot.
 """
@@ -44,7 +44,7 @@ class Backend(asyncio.Protocol):
 
     def _take(self, path: str) -> None:
         match path.split("/"):
-            case ["", "work", work_us]:
+            case ["", "busy", work_us]:
                 now = time.monotonic()
                 self._loop.call_later(self._slots.admit(now, int(work_us) / 1e6) - now, self._reply)
             case ["", "afresh", since, until]:
