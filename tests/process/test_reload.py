@@ -17,7 +17,7 @@ from chain import HOST, System, second_terminal, sidebeat, started, worker_start
 from load import Load
 from processes import Program, children
 from raw_client import RawClient, fetch
-from waiting import PATIENCE, eventually
+from waiting import eventually
 from wire import encode_head
 
 UPGRADE = [("Host", "a"), ("Connection", "Upgrade"), ("Upgrade", "chat")]
@@ -113,9 +113,7 @@ async def test_a_changed_pool_route_and_limit_are_there_at_once_and_nothing_ends
             assert b"data: two\n\n" in await events.read_until(b"0\r\n\r\n")
             await upgraded.send(b"still there")
             assert await upgraded.read_exactly(11) == b"still there"
-        took = program.said(r"reload=applied took_s=([\d.]+)")
-        assert took is not None
-        assert float(took[1]) < 1.0 * PATIENCE
+        assert program.said(r"reload=applied took_s=[\d.]+")
 
 
 def has_answers(load: Load, count: int) -> bool:
