@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from backend_faults import black_hole, flapping, hang, kill_backend, one_failed_probe, rolling_restart
 from drain_faults import drain, restart
 from findings import Finding, table
+from lasting_faults import kill_tunnels, leaving_clients, reload
 from monitor_faults import blind_monitor, kill_monitor, lost_pushes, stop_monitor
 from openload import LoadError
 from store_faults import quiet, store_fault
@@ -37,6 +38,9 @@ def faults(rounds: int) -> dict[str, Fault]:
         "newer-monitor": newer_monitor,
         "drain": drain,
         "restart": restart,
+        "reload": reload,
+        "leaving-clients": leaving_clients,
+        "kill-tunnels": kill_tunnels,
     }
 
 

