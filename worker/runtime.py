@@ -5,44 +5,41 @@ import hashlib
 import logging
 import os
 import random
-import time
-from collections.abc import Iterable, Mapping
-from email.utils import formatdate
+from collections.abc import Mapping
 from functools import partial
+
+from typing_extensions import override
 
 from sidecar.contract.config import Config
 from sidecar.contract.connect import store_url
-from sidecar.contract.events import Event, line
+from sidecar.contract.events import Event
 from sidecar.contract.keys import PoolKeys
-from sidecar.contract.model import UnderWay
+from sidecar.contract.tracing import provider_for
 from worker.board import Board, Places
 from worker.copy import Copies
-from worker.ending import drain_streams, under_way
+from worker.ending import drain_streams
+from worker.failure import Failure
 from worker.follow import Follower
-from worker.lane import Client, Ongoing
+from worker.house import House
 from worker.leaving import Leaving
 from worker.limits import Leaser, LimitedPool, has_limits
-from worker.outbox import Outbox
+from worker.observe import Observer
+from worker.permits import Permits
 from worker.pool import Pool
 from worker.pools import Pools, Terms
 from worker.protocol import ClientConnection
 from worker.report import Reporter, identity
 from worker.route import Router
 from worker.secret import with_secrets
-from worker.upstream import CoarseClock
 from worker.view import Selection
 
 logger = logging.getLogger(__name__)
 
-TICK_S = 0.1
-"""How precisely deadlines of exchanges are kept: one timer for all of them."""
-SLOW_TICKS = 10
-"""Every so many ticks: idle clients, idle upstream connections, ageing knowledge, the Date field."""
 LEAVING = 0.8
 """The part of ``drain_timeout_s`` in which streams and tunnels leave a backend that is taken out; as with a worker."""
 
 
-class Runtime:
+class Runtime(House):
     """One worker at work: made inside its process, on its loop."""
 
     def __init__(
@@ -59,19 +56,14 @@ class Runtime:
         """
         self._environ = environ
         self.config = config = with_secrets(config, environ)
-        self.listen = config.listen
+        super().__init__(config.listen, _pseudonym(config.store.host, instance))
+        self._permits = Permits(config, environ, self.clock)
         self.board = board
         self._slot = slot
         self.places = Places(board, slot)
         self.writer = self.places.writer
-        self.coarse = CoarseClock(time.monotonic())
-        self.clock = time.monotonic  # uvloop's own has a resolution of a millisecond
-        self.via = _pseudonym(config.store.host, instance)
-        self.date = b""
-        self.outbox = Outbox(asyncio.get_running_loop())
-        self.draining = False
-        self.active: set[Ongoing] = set()
-        self.clients: set[Client] = set()
+        self._observer = Observer(provider_for(config.tracing, environ))
+        self._look_on(config)
         self.router = Router(config.effective_routes)
         self._pools = Pools(self._make_pool)
         self._pools.use(_terms(config))
@@ -90,7 +82,11 @@ class Runtime:
         self._leaser = self._make_leaser(instance)
         self._is_leasing = False
         self._tasks: asyncio.TaskGroup | None = None
-        self._stamp_date()
+
+    def _look_on(self, config: Config) -> None:
+        """Have requests written down as a config says."""
+        self._observer.use(config.log, config.listen.trusted_proxies)
+        self.observer = self._observer if self._observer.is_needed else None
 
     def _make_reporter(self, instance: str) -> Reporter:
         """Who tells the store of this worker."""
@@ -111,16 +107,19 @@ class Runtime:
         A connection keeps what it was told of ``trusted_proxies``.
 
         Raises:
-            ConfigError: a secret is missing and cannot be kept.
+            ConfigError: a secret is missing and cannot be kept, or a log file cannot be opened.
         """
         config = with_secrets(config, self._environ)
         router = Router(config.effective_routes)
+        self._look_on(config)
         self.coarse.now = self.clock()  # or a new pool judges a view by a time before that came
         self._pools.use(_terms(config))
         self.config, self.listen, self.router = config, config.listen, router
+        self._permits.use(config)
         self.follower.repoint()
         self._leaser.use(self._limited)
         self._lease()
+        self._tell_views(self.clock())
         self.reporter.hurry()
         self._pools.sweep(self.clock(), self._in_use())
 
@@ -181,11 +180,6 @@ class Runtime:
         """A protocol for one client's connection; what uvicorn calls to make one."""
         return ClientConnection(self)
 
-    @property
-    def busy(self) -> int:
-        """Exchanges under way, and answers that their clients have not taken yet."""
-        return len(self.active) + sum(client.is_flushing for client in self.clients)
-
     def selection(self, pool: str) -> Selection:
         """Who is eligible in a pool just now."""
         self.pools[pool].refresh(self.clock())
@@ -200,16 +194,6 @@ class Runtime:
         """Ask streams and tunnels to end, one by one over so long; until cancelled."""
         await drain_streams(self.active, spread_s, self.clock)
 
-    @property
-    def connections(self) -> int:
-        """Of clients, whether they wait for anything or not."""
-        return len(self.clients)
-
-    @property
-    def under_way(self) -> UnderWay:
-        """What is to be seen to its end, by kind."""
-        return under_way(self.active, self.clients)
-
     async def run(self) -> None:
         """Follow the view, report, keep deadlines; until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -217,14 +201,21 @@ class Runtime:
             tasks.create_task(self.reporter.run(), name="report")
             self._tasks = tasks
             self._lease()
-            tasks.create_task(self._tick(), name="tick")
+            tasks.create_task(self.tick(), name="tick")
 
     async def aclose(self) -> None:
         """End what is left: clients see their connections end, backends too."""
-        self.outbox.flush()
-        for client in list(self.clients):
-            client.end()
+        self.end_clients()
         self._pools.close()
+        self.close_logs()
+
+    def reopen_logs(self) -> None:
+        """Their files were moved away: go on in new ones."""
+        self._observer.reopen()
+
+    def close_logs(self) -> None:
+        """Write what is left of them; it may be said again."""
+        self._observer.close()
 
     def _suspect(self, pool: str, backend: str) -> None:
         self.reporter.suspect(pool, backend)
@@ -234,41 +225,35 @@ class Runtime:
 
     def _changed(self, pool: str) -> None:
         self._pools.changed(pool, self.clock())
+        self._tell_views(self.clock())
         self.reporter.hurry()
 
-    async def _tick(self) -> None:
-        ticks = 0
-        while True:
-            await asyncio.sleep(TICK_S)
-            self.coarse.now = now = self.clock()
-            self._check_all(self.active, now)
-            ticks += 1
-            if ticks % SLOW_TICKS == 0:
-                self._tick_slowly(now)
+    def _tell_views(self, now: float) -> None:
+        """Have the siblings know which views are followed here, so that any of them can say how old the oldest is."""
+        for name, knowledge in self.knowledge.items():
+            age_s = knowledge.age_s(now)
+            at = 0.0 if age_s is None else now - age_s
+            self.seats[name].routes_on(knowledge.view.epoch if knowledge.view else 0, at)
 
-    def _check_all(self, those: Iterable[Client | Ongoing], now: float) -> None:
-        """A function of its own: what the last one looked at would live on in a frame that never ends."""
-        for one in list(those):
-            self._check(one, now)
+    @override
+    def may_see(self, token: bytes) -> bool:
+        """See ``lane.Service``."""
+        return self._permits.allow(token)
 
-    def _check(self, one: Client | Ongoing, now: float) -> None:
-        """Have one of them keep its deadline; what goes wrong with it must not end the worker and all the others."""
-        try:
-            one.check_deadline(now)
-        except Exception:
-            logger.exception(line(Event.DEADLINE_FAILED, of=type(one).__name__))
-            self.active.discard(one)
-            self.clients.discard(one)
+    @override
+    def refused(self, failure: Failure) -> None:
+        """See ``lane.Service``."""
+        self.writer.refuse(failure)
 
-    def _tick_slowly(self, now: float) -> None:
-        self._stamp_date()
+    @override
+    def tick_slowly(self, now: float) -> None:
+        """See ``House``."""
+        super().tick_slowly(now)
         self.writer.beat(now)
-        self._check_all(self.clients, now)
+        self.writer.hears(store_up=self.follower.store_up)
+        self._tell_views(now)
         self._leaving.tick(self.active, now, LEAVING * self.listen.drain_timeout_s)
         self._pools.tick(now, self._in_use)
-
-    def _stamp_date(self) -> None:
-        self.date = formatdate(usegmt=True).encode()
 
 
 def _terms(config: Config) -> dict[str, Terms]:

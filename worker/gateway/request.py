@@ -25,7 +25,7 @@ class RequestSide(Side):
                 self._head, first = await self._read_head()
                 self._exchange = exchange_for(self._service, self._head, peer=self._peer, downstream=self)
             except Refused as refused:
-                self._refuse(refused.failure, b"")
+                self._reject(refused.failure, refused.said)
             else:
                 self._exchange.start()
                 if first is not None:
@@ -39,7 +39,7 @@ class RequestSide(Side):
             # Each knows the other: a circle, and work for the collector.
             exchange, self._exchange = self._exchange, None
             if exchange is not None and not self._over:
-                exchange.abort()
+                exchange.abort(None)
 
     async def _read_head(self) -> tuple[RequestHead, Message | None]:
         """The head as the other lane would read it, and the first part of a body, if there is one.

@@ -80,6 +80,17 @@ def _read_head(
     target = scope.get("raw_path") or quote(scope["path"], safe="/%:@!$&'()*+,;=~").encode()
     if query := scope["query_string"]:
         target = b"%b?%b" % (target, query)
+    return head_from(method, target, version, fields, listen)
+
+
+def head_from(
+    method: bytes, target: bytes, version: bytes, fields: list[tuple[bytes, bytes]], listen: Listen
+) -> RequestHead:
+    """The head that is made of these, read like one that came in; ``version`` is the minor one, as it is written.
+
+    Raises:
+        Refused: it is none, or says more than one request would.
+    """
     lines = [b"\r\n%b: %b" % field for field in fields]
     data = b"%b %b HTTP/1.%b%b\r\n\r\n" % (method, target, version, b"".join(lines))
     head = read_request(data, listen.max_header_bytes, listen.max_headers)

@@ -7,12 +7,13 @@ takes it, what ``receive`` gives is fed to the exchange by the sides made of thi
 import asyncio
 from collections import deque
 
-from worker.answer import error_fields
+from worker.answer import Fields, error_fields
+from worker.dispatch import note_refusal
 from worker.exchange import Exchange
 from worker.failure import STATUS, Failure
 from worker.gateway.scope import Message, Receive, Scope, Send
 from worker.headers import Peer, pairs_of, response_fields
-from worker.http1 import BODILESS, RequestHead, ResponseHead
+from worker.http1 import BODILESS, NO_HEAD, RequestHead, ResponseHead
 from worker.lane import Home
 
 HIGH_WATER = 65_536
@@ -31,7 +32,7 @@ class Side:
     _news: asyncio.Future[None] | None = None
     _upload_gate: asyncio.Event | None = None
     _exchange: Exchange | None = None
-    _head: RequestHead
+    _head: RequestHead = NO_HEAD
 
     def __init__(
         self,
@@ -102,18 +103,24 @@ class Side:
         self._over = done
         self._put({"type": self.BODY, "body": data, "more_body": not done})
 
-    def refuse(self, failure: Failure, retry_s: int = 1) -> None:
-        """See ``Downstream``."""
-        self._refuse(failure, self._head.fields, retry_s)
+    def refuse(self, failure: Failure, retry_s: int = 1, said: Fields = ()) -> None:
+        """See ``Lane``."""
+        self._refuse(failure, self._head.fields, retry_s, said)
 
-    def _refuse(self, failure: Failure, fields: bytes, retry_s: int = 1) -> None:
+    def _refuse(self, failure: Failure, fields: bytes, retry_s: int = 1, said: Fields = ()) -> None:
         """Answer with an error of ours; ``fields`` are the request's, as far as they are known."""
-        headers, body = error_fields(failure, fields, retry_s)
+        self._service.refused(failure)
+        headers, body = error_fields(failure, fields, retry_s, said)
         headers.append((b"date", self._service.date))
         lowered = [(name.lower(), value) for name, value in headers]
         self._over = True
         self._events.append({"type": self.START, "status": STATUS[failure], "headers": lowered})
         self._put({"type": self.BODY, "body": b"" if self._scope.get("method") == "HEAD" else body})
+
+    def _reject(self, failure: Failure, said: Fields = ()) -> None:
+        """Refuse what never became an exchange."""
+        note_refusal(self._service, self._head, self._peer, failure)
+        self._refuse(failure, b"", said=said)
 
     def hold_upload(self, *, hold: bool) -> None:
         """See ``Downstream``."""

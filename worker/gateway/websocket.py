@@ -12,6 +12,7 @@ from starlette.websockets import WebSocketDisconnect
 from typing_extensions import override
 from websockets.frames import Close, CloseCode
 
+from worker.answer import Fields
 from worker.dispatch import exchange_for
 from worker.exchange import NEVER
 from worker.failure import Failure, Refused
@@ -30,6 +31,8 @@ _OF_THE_LEG = frozenset({b"sec-websocket-accept", b"sec-websocket-extensions", b
 """What the server in front says for itself, or is told in another way."""
 _ABNORMAL = frozenset({CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE})
 """The client did not say goodbye: nobody waits for what the backend has left to say."""
+_BROKEN_OFF = frozenset({Code.BAD_GATEWAY, Code.INTERNAL})
+"""Nobody has said goodbye: it is we who tell of the end."""
 _LEFT = (OSError, WebSocketDisconnect)
 """What ``send`` raises when the client is gone: a server's own (ASGI 2.4), and what Starlette makes of it."""
 
@@ -46,6 +49,7 @@ class WebSocketSide(Side):
     _still_since = 0.0
     _leg: Leg
     messages = 0
+    has_parted = False
 
     async def run(self) -> None:
         """Shake hands, and pass on what comes until both ends have closed."""
@@ -62,7 +66,7 @@ class WebSocketSide(Side):
             if not self._over:
                 self._leg.close(Code.INTERNAL, REASONS[Code.INTERNAL])
                 self._flush()
-                self._abort()
+                self._abort(None)
             self._exchange = None  # each knows the other: a circle, and work for the collector
 
     def _begin(self) -> None:
@@ -72,7 +76,7 @@ class WebSocketSide(Side):
             self._head = handshake_of(self._scope, self._service.listen, self._leg.request_fields)
             self._exchange = exchange_for(self._service, self._head, peer=self._peer, downstream=self)
         except Refused as refused:
-            self._refuse(refused.failure, b"")
+            self._reject(refused.failure, refused.said)
         else:
             self._exchange.start()
 
@@ -119,6 +123,7 @@ class WebSocketSide(Side):
         if code == CloseCode.NO_STATUS_RCVD and "reason" not in message:
             code = CloseCode.ABNORMAL_CLOSURE  # so uvicorn says that the connection broke
         self._leg.close(code, message.get("reason") or "")
+        self.has_parted = code not in _ABNORMAL
         self._part(at_once=code in _ABNORMAL)
 
     def _forget_client(self) -> None:
@@ -152,6 +157,7 @@ class WebSocketSide(Side):
         if self._is_told:
             return
         self._is_told = True
+        self.has_parted = close.code not in _BROKEN_OFF
         message: Message = {"type": "websocket.close", "reason": close.reason}
         if may_send(close.code):
             message["code"] = int(close.code)
@@ -196,7 +202,7 @@ class WebSocketSide(Side):
         elif self._exchange is not None and not self._exchange.responded:
             self._give_up(Failure.SHUTTING_DOWN)
             return
-        self._abort()
+        self._abort(Failure.SHUTTING_DOWN)
         self._over = True
         self._tell()
 
@@ -259,29 +265,30 @@ class WebSocketSide(Side):
             super().respond(head, body, done=done)
         else:
             self._abort()
-            self._turn_away()
+            self._close_unopened()
 
     @override
-    def _refuse(self, failure: Failure, fields: bytes, retry_s: int = 1) -> None:
+    def _refuse(self, failure: Failure, fields: bytes, retry_s: int = 1, said: Fields = ()) -> None:
         if self._can_answer:
-            super()._refuse(failure, fields, retry_s)
+            super()._refuse(failure, fields, retry_s, said)
         else:
-            self._turn_away()
+            self._service.refused(failure)
+            self._close_unopened()
 
     @property
     def _can_answer(self) -> bool:
         """Whether the server lets us answer with more than a 403."""
         return "websocket.http.response" in (self._scope.get("extensions") or {})
 
-    def _turn_away(self) -> None:
+    def _close_unopened(self) -> None:
         """Close before the handshake is over, which a client sees as a 403."""
         self._over = True
         self._tell_client(Close(CloseCode.POLICY_VIOLATION, ""))
 
     def _give_up(self, failure: Failure) -> None:
-        self._abort()
-        self.refuse(failure)
+        self._abort(failure)
+        self.refuse(failure, said=() if self._exchange is None else self._exchange.said(failure))
 
-    def _abort(self) -> None:
+    def _abort(self, failure: Failure | None = Failure.CLIENT_GONE) -> None:
         if self._exchange is not None:
-            self._exchange.abort()
+            self._exchange.abort(failure)
