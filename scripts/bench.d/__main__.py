@@ -12,6 +12,7 @@ from pathlib import Path
 
 import balance
 import event_load
+import library
 import memory
 import openloop
 import origin
@@ -21,7 +22,7 @@ import websocket_load
 import wrk
 from figures import Metric, Run, cpu_per_gb, cpu_us
 from lab import KEPT, Lab, LabError, say
-from subjects import SUBJECTS, Proxy, available, launch, start, streamer
+from subjects import SUBJECTS, Proxy, available, launch, logger, start, streamer
 from tables import Runs, latency_table, requests_table, sweep_table
 from tools import need, versions
 from wrk import Load
@@ -49,6 +50,7 @@ LOADS: dict[str, tuple[Load, Metric]] = {
     "big": (Load(name="big", path="/files/big", connections=2), cpu_per_gb),
     "m1": (Load(name="m1", path="/files/m1", connections=8), cpu_per_gb),
 }
+LOG_FORMS = ("off", "json", "logfmt", "common")
 SWEEP = (1, 8, 64, 256)
 NO_STREAMERS = {"sidebeat-asgi", "nginx-buffered"}
 """There the app has the WebSockets; it holds events back."""
@@ -134,6 +136,15 @@ def websockets(options: Options) -> str:
     return "\n\n".join(tables)
 
 
+def access_log(options: Options) -> str:
+    """The small GET with each form of the access log, and without one."""
+    with Lab() as lab:
+        backends = origin.start_nginx(lab)
+        proxies = [launch(lab, form, logger(form), backends, workers=1) for form in LOG_FORMS]
+        runs = _in_rounds(proxies, options, partial(wrk.measure, lab, GET))
+    return f"{requests_table('log', runs, cpu_us)}\n\n{options.how}"
+
+
 def events(options: Options) -> str:
     """One event stream at a time; its length is in events, not in seconds."""
     with Lab() as lab:
@@ -147,6 +158,15 @@ def _start_streamers(lab: Lab, subjects: list[str]) -> list[Proxy]:
     wanted = [name for name in subjects if name not in NO_STREAMERS]
     say(f"starting {', '.join(wanted)}")
     return [launch(lab, name, streamer(name), backends, workers=1) for name in wanted]
+
+
+def in_an_app(options: Options) -> str:
+    """The small GET through a route of a user's own app, and what big bodies take there."""
+    with Lab() as lab:
+        runs = _in_rounds(library.start_all(lab), options, partial(wrk.measure, lab, GET))
+    say("big bodies through proxy_pass")
+    grown = library.growth_table(library.growth())
+    return f"{requests_table('library', runs, cpu_us)}\n\n{grown}\n\n{options.how}"
 
 
 def pick(options: Options) -> str:
@@ -179,10 +199,12 @@ MEASUREMENTS: dict[str, Callable[[Options], str]] = {
     "balance": balancing,
     "ws": websockets,
     "sse": events,
+    "log": access_log,
+    "library": in_an_app,
     "pick": pick,
 }
-ALONE = {"pick"}
-"""What is measured without anybody beside us, and without load."""
+PROGRAMS: dict[str, set[str]] = {"library": {"wrk", "nginx"}, "log": {"wrk", "nginx"}, "pick": set()}
+"""What is needed where the subjects of the others are not measured."""
 LENGTHS = {"balance": (12, 9), "pick": (0, 15)}
 """Seconds of a run and rounds, where a slow phase or a noisy tail needs more than the usual 3 and 5."""
 
@@ -230,8 +252,8 @@ def main() -> int:
     try:
         for what, options in chosen.items():
             able = options
-            if what not in ALONE:
-                need({"wrk", "nginx", *options.subjects})
+            need(PROGRAMS.get(what, {"wrk", "nginx", *options.subjects}))
+            if what not in PROGRAMS:
                 able = replace(options, subjects=available(options.subjects))
             say(f"kept in {publish(what, MEASUREMENTS[what](able))}")
     except LabError as error:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from threading import Event, Thread
 
 from bars import IDLE_CONNECTION_KIB, SLOW_BODY_MIB, verdict
@@ -21,6 +22,11 @@ SETTLE_S = 1.0
 SMALL_BUFFER_BYTES = 65_536
 MIB = 1 << 20
 
+Transfer = Callable[[int], None]
+"""One transfer through a proxy on this port."""
+KeepPace = Callable[[int], None]
+"""Told after each part how many bytes have moved, it takes its time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
@@ -33,13 +39,12 @@ class Memory:
 
 def measure(proxy: Proxy) -> Memory:
     """Everything, in turn, on a proxy that was just started."""
-    _warm_up(proxy.port)
+    warm_up(proxy.port)
     meter = Meter(proxy.program.pid)
     time.sleep(SETTLE_S)
     base = meter.sample()
-    slow = {"slow reader": _read_slowly, "slow uploader": _upload_slowly, "slow backend": _upload_to_slow}
-    growth = {name: _growth(meter, transfer, proxy.port) for name, transfer in slow.items()}
-    return Memory(base_bytes=base, growth_bytes=growth, idle_bytes=_idle_crowds(meter, proxy.port))
+    grown = {name: growth(meter, transfer, proxy.port) for name, transfer in SLOW.items()}
+    return Memory(base_bytes=base, growth_bytes=grown, idle_bytes=_idle_crowds(meter, proxy.port))
 
 
 def _idle_crowds(meter: Meter, port: int) -> dict[int, float]:
@@ -58,7 +63,7 @@ def _idle_crowds(meter: Meter, port: int) -> dict[int, float]:
     return found
 
 
-def _growth(meter: Meter, transfer: Callable[[int], None], port: int) -> int:
+def growth(meter: Meter, transfer: Transfer, port: int) -> int:
     """How far resident memory rises over where it was, at its worst, while a transfer goes on."""
     before = meter.sample()
     with _sampling(meter) as worst:
@@ -85,38 +90,46 @@ def _sampling(meter: Meter) -> Iterator[list[int]]:
         thread.join()
 
 
-def _read_slowly(port: int) -> None:
-    """Take the 200 MiB at the slow pace."""
+def _read(pace: Callable[[], KeepPace], port: int) -> None:
+    """Take the 200 MiB."""
     with _connection(port) as connection:
         connection.sendall(b"GET /stream HTTP/1.1\r\nHost: bench.example\r\nConnection: close\r\n\r\n")
-        pace = Pace()
+        keep_pace = pace()
         read = 0
         while data := connection.recv(BLOCK_BYTES):
             read += len(data)
-            pace.keep(read)
+            keep_pace(read)
     if read < BODY_BYTES:
         raise LabError(f"only {read} bytes came of {BODY_BYTES}")
 
 
-def _upload_slowly(port: int) -> None:
-    """Give 200 MiB at the slow pace to a backend that takes them as they come."""
-    _upload(port, "/upload", Pace().keep)
-
-
-def _upload_to_slow(port: int) -> None:
-    """Give 200 MiB as fast as they are taken to a backend that takes them at the slow pace."""
-    _upload(port, "/slow", lambda _: None)
-
-
-def _upload(port: int, path: str, keep_pace: Callable[[int], None]) -> None:
+def _upload(path: str, pace: Callable[[], KeepPace], port: int) -> None:
+    """Give 200 MiB to a backend that takes them as they come, or, at ``/slow``, at the slow pace."""
     block = bytes(BLOCK_BYTES)
     with _connection(port) as connection:
         head = f"POST {path} HTTP/1.1\r\nHost: bench.example\r\nContent-Length: {BODY_BYTES}\r\n\r\n"
         connection.sendall(head.encode())
+        keep_pace = pace()
         for sent in range(BLOCK_BYTES, BODY_BYTES + 1, BLOCK_BYTES):
             connection.sendall(block)
             keep_pace(sent)
         _expect_200(connection)
+
+
+def _slowly() -> KeepPace:
+    return Pace().keep
+
+
+def _at_once() -> KeepPace:
+    return lambda _: None
+
+
+SLOW: dict[str, Transfer] = {
+    "slow reader": partial(_read, _slowly),
+    "slow uploader": partial(_upload, "/upload", _slowly),
+    "slow backend": partial(_upload, "/slow", _at_once),
+}
+FAST: dict[str, Transfer] = {"download": partial(_read, _at_once), "upload": partial(_upload, "/upload", _at_once)}
 
 
 def _connection(port: int) -> socket.socket:
@@ -129,7 +142,8 @@ def _connection(port: int) -> socket.socket:
     return connection
 
 
-def _warm_up(port: int) -> None:
+def warm_up(port: int) -> None:
+    """Have everything loaded and allocated that a small request needs."""
     with socket.create_connection(("127.0.0.1", port)) as connection:
         for _ in range(WARM_UP_REQUESTS):
             _ask(connection)

@@ -8,12 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request, Response, WebSocket
-from fastapi_reverse_proxy import (  # type: ignore[import-not-found]
-    HealthChecker,
-    LoadBalancer,
-    close_httpx_client,
-    create_httpx_client,
-)
+from fastapi_reverse_proxy import HealthChecker, LoadBalancer, close_httpx_client, create_httpx_client
 
 checker = HealthChecker(os.environ["BACKENDS"].split())
 balancer = LoadBalancer(checker)

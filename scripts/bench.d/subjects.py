@@ -87,12 +87,17 @@ def balancer(name: str) -> Callable[[Site], Start]:
     return lambda site: _sidebeat(site, balancing=[f'policy = "{policy}"', *settings])
 
 
+def logger(form: str) -> Callable[[Site], Start]:
+    """How a subject of ``log`` is started: with an access log in this form, in a file."""
+    return lambda site: _sidebeat(site, log=form)
+
+
 def streamer(name: str) -> Callable[[Site], Start]:
     """How a subject of ``ws`` and ``sse`` is started; nginx has to be told to pass on an Upgrade."""
     return (lambda site: _nginx(site, buffering="off", connection="upgrade")) if name == "nginx" else SUBJECTS[name]
 
 
-def _sidebeat(site: Site, *, app: str | None = None, balancing: Sequence[str] = ()) -> Start:
+def _sidebeat(site: Site, *, app: str | None = None, balancing: Sequence[str] = (), log: str = "off") -> Start:
     """All of it, with its private store. With an app in front: the ASGI lane."""
     admin, console = free_ports(2)
     urls = ", ".join(f'"http://127.0.0.1:{port}"' for port in site.backends)
@@ -107,6 +112,9 @@ def _sidebeat(site: Site, *, app: str | None = None, balancing: Sequence[str] = 
             console = "127.0.0.1:{console}"
             workers = {site.workers}
             {f'app = "{app}"' if app else ""}
+            [log]
+            access = "{log}"
+            file = "{site.folder}/access.log"
             [pools.bench]
             backends = [{urls}]
             [pools.bench.balancing]

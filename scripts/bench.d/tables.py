@@ -38,7 +38,7 @@ def requests_table(load: str, runs: Runs, metric: Metric) -> str:
 
 def reference_runs(runs: Runs, metric: Metric) -> dict[str, Sequence[Run]]:
     """Whom to compare with, of those that were measured; nginx is the better of its two settings for big bodies."""
-    found = {name: runs[name] for name in ("nginx", "haproxy", "seed") if name in runs}
+    found = {name: runs[name] for name in ("nginx", "haproxy", "no proxy", "seed", "off") if name in runs}
     settings = [runs[name] for name in ("nginx", "nginx-buffered") if name in runs]
     if metric is cpu_per_gb and settings:
         found["nginx"] = min(settings, key=lambda rounds: typical(rounds, metric))

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from gunicorn.config import Config
 
 from backend import Backend
 from processes import Program, children
@@ -82,6 +83,13 @@ def test_what_cannot_be_used_ends_gunicorn_with_one_line(
             hooks.settings(path)
     assert end.value.code == status
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_gunicorn_takes_the_hooks_alone_and_combined():
+    config = Config()  # it counts their parameters
+    for name, hook in hooks.combined().items():
+        config.set(name, getattr(hooks, name))
+        config.set(name, hook)
 
 
 async def gets(port: int, status: int) -> bool:

@@ -1,8 +1,4 @@
-"""For people who start gunicorn themselves: all that ``sidebeat worker`` tells it, as the settings of a conf file.
-
-    # gunicorn.conf.py; then plain `gunicorn`
-    from worker.hooks import settings
-    globals().update(settings("sidebeat.toml"))
+"""All that ``sidebeat worker`` tells gunicorn, as the settings of a conf file.
 
 Whatever follows in that file goes over it; who has a ``pre_fork`` or ``child_exit`` of their own calls the one from
 here in it. SIGUSR2 is refused: the sockets are taken.

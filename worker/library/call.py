@@ -1,0 +1,144 @@
+"""One call of the library's as an exchange, and what the caller may change of a request on its way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import httpx
+from typing_extensions import override
+
+from worker.exchange import Exchange
+from worker.failure import Failure
+from worker.gateway.scope import Scope
+from worker.headers import Peer
+from worker.http1 import RequestHead
+from worker.lane import Downstream, Service
+from worker.pool import Pool
+from worker.route import Destination
+
+FOREVER = float("inf")
+Timeout = float | httpx.Timeout | None
+"""Seconds for each stage, or httpx's record of one each; None: for ever."""
+Pair = tuple[bytes, bytes]
+Headers = Mapping[Any, Any]
+"""What callers give as headers: names and values, as text or bytes."""
+_OURS = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"upgrade"})
+"""What callers do not set: the connection is ours, and its framing; Host has a parameter of its own."""
+_BODILESS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""With one of these in place of the request's own method, its body stays behind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long one call waits: for a connection, for the head (``try_s``), and for more of the body (``idle_s``)."""
+
+    connect_s: float
+    try_s: float
+    idle_s: float
+
+
+def patience_of(timeout: Timeout) -> Patience:
+    """What a caller's ``timeout`` means: one number for each stage, or httpx's record of one each; None: for ever."""
+    if not isinstance(timeout, httpx.Timeout):
+        return _patience(timeout)
+    read = FOREVER if timeout.read is None else timeout.read
+    return Patience(connect_s=FOREVER if timeout.connect is None else timeout.connect, try_s=read, idle_s=read)
+
+
+@lru_cache(maxsize=256)
+def _patience(timeout: float | None) -> Patience:
+    each = FOREVER if timeout is None else timeout
+    return Patience(connect_s=each, try_s=each, idle_s=each)
+
+
+class Call(Exchange):
+    """An exchange with deadlines of its own."""
+
+    def __init__(
+        self,
+        service: Service,
+        pool: Pool,
+        destination: Destination,
+        head: RequestHead,
+        peer: Peer,
+        downstream: Downstream,
+        patience: Patience,
+    ) -> None:
+        super().__init__(service, pool, destination, head, head.target, None, peer, downstream)
+        self._patience = self._pace = patience
+
+    @override
+    def check_deadline(self, now: float) -> None:
+        """See ``Exchange``; connecting has its deadline here, since that of the pool is for all calls."""
+        if self._connecting and now >= self._began + self._patience.connect_s:
+            self._pool.upstreams[self._row].stop_connecting(self)
+            self.failed(Failure.CONNECT_TIMEOUT)
+        else:
+            super().check_deadline(now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What a caller changes; None leaves the request's own. See ``proxy_pass``."""
+
+    path: str | None = None
+    forward_query: bool = True
+    additional_headers: Headers | None = None
+    override_headers: Headers | None = None
+    override_body: bytes | None = None
+    content_type: bytes | None = None
+    method: str | None = None
+    override_host: str | None = None
+
+    @property
+    def drops_body(self) -> bool:
+        """Whether the request's body is not for the method it is sent with."""
+        return self.override_body is None and self.method is not None and self.method.upper() in _BODILESS
+
+    def fields(self, scope: Scope, *, keep_framing: bool) -> list[Pair]:
+        """The fields to send, but for what the engine adds.
+
+        ``keep_framing``: the client's own; else it is this record's to say how long the body is.
+        """
+        override = self.override_headers
+        fields = scope["headers"] if override is None else [pair for pair in scope["headers"] if pair[0] in _OURS]
+        fields = _kept(fields, keep_framing=keep_framing)
+        for given in (override, self.additional_headers):
+            if given:
+                pairs = [pair for pair in _pairs(given) if pair[0].lower() not in _OURS]
+                names = {name.lower() for name, _ in pairs}
+                fields = [pair for pair in fields if pair[0].lower() not in names]
+                fields += [(name, value) for name, value in pairs if value is not None]
+        if self.override_body is not None:
+            fields.append((b"content-length", b"%d" % len(self.override_body)))
+            if self.content_type and not any(name.lower() == b"content-type" for name, _ in fields):
+                fields.append((b"content-type", self.content_type))
+        return fields
+
+
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+
+
+def _kept(fields: list[Pair], *, keep_framing: bool) -> list[Pair]:
+    """The client's fields without what was for the connection to us."""
+    if keep_framing:
+        return [pair for pair in fields if pair[0] != b"upgrade"]
+    return [pair for pair in fields if pair[0] != b"upgrade" and pair[0].lower() not in _FRAMING]
+
+
+def _pairs(headers: Headers) -> list[tuple[bytes, bytes | None]]:
+    """As bytes; a value that is None takes the field away."""
+    items = headers.multi_items() if hasattr(headers, "multi_items") else headers.items()
+    return [(_bytes(name), None if value is None else _bytes(value)) for name, value in items]
+
+
+def _bytes(text: object) -> bytes:
+    """Text as it stands in a head: latin-1 where it can be (RFC 9110 §5.5), else UTF-8."""
+    if isinstance(text, bytes):
+        return text
+    text = str(text)
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode()

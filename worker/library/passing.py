@@ -1,0 +1,161 @@
+"""The client's side of one call: the answer's head goes to the caller, its body to whoever sends the response."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from typing_extensions import override
+
+from worker.dispatch import check_forwardable
+from worker.failure import Failure, Refused
+from worker.gateway.request import RequestSide
+from worker.gateway.scope import Message, Receive, Scope, Send
+from worker.headers import Peer
+from worker.http1 import RequestHead, ResponseHead
+from worker.library.call import Call, Pair, Patience
+from worker.library.engine import Engine
+from worker.library.problems import CutShortError, error_of
+from worker.pool import Pool
+from worker.route import Destination
+
+
+async def _nowhere(message: Message) -> None:
+    """Before there is a response nobody sends."""
+
+
+class Passing(RequestSide):
+    """One request through an engine. ``status`` and ``fields`` are the response's, once ``begin`` has returned."""
+
+    status = 0
+    fields: list[tuple[bytes, bytes]]
+    _failure: Failure | None = None
+    _retry_s: int | None = None
+    _has_answer = False
+    _is_cut = False
+    _trouble: Exception | None = None
+
+    def __init__(self, engine: Engine, peer: Peer, scope: Scope, receive: Receive) -> None:
+        super().__init__(engine, engine.loop, peer, scope, receive, _nowhere)
+        self._engine = engine
+
+    async def begin(
+        self, pool: Pool, destination: Destination, head: RequestHead, patience: Patience, body: bytes | None = None
+    ) -> bool:
+        """Send the request, and wait for the head of its answer; False: the client left meanwhile.
+
+        ``body`` is all of it, None where it is still to be received.
+
+        Raises:
+            GatewayError: there is no answer.
+        """
+        self._head = head
+        try:
+            check_forwardable(self._engine, head)
+        except Refused as refused:
+            raise error_of(refused.failure) from None
+        exchange = self._exchange = Call(self._engine, pool, destination, head, self._peer, self, patience)
+        try:
+            exchange.start()
+            if body:
+                exchange.upload(body, b"", done=True)
+            elif head.length:
+                self.watch()
+            else:
+                self._engine.watch.later(self)
+            while not self._has_answer and not self._over:
+                self._news = self.loop.create_future()
+                await self._news
+        except BaseException:
+            self.close()
+            raise
+        if not self._has_answer:
+            self.close()
+            if self._failure is not None:
+                raise error_of(self._failure, self._retry_s)
+            self._check_whole()
+        return self._has_answer
+
+    async def deliver(self, start: Message, send: Send) -> None:
+        """Send the response.
+
+        Raises:
+            CutShortError: it broke off; the client is to see that.
+        """
+        self._send = send
+        try:
+            if self._takes_trailers:
+                start["trailers"] = True
+            await send(start)
+            await self._send_all()
+        finally:
+            self.close()
+        self._check_whole()
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """The body as it comes, for who does not ``deliver`` it.
+
+        Raises:
+            CutShortError: it broke off.
+        """
+        while True:
+            while self._events:
+                data: bytes = self._events.popleft().get("body", b"")
+                if data:
+                    self._sent(len(data))
+                    yield data
+            if self._over:
+                break
+            self._news = self.loop.create_future()
+            await self._news
+        self.close()
+        self._check_whole()
+
+    @override
+    async def _read(self) -> None:
+        """See ``RequestSide``; here the body comes from an app, which may fail."""
+        try:
+            await super()._read()
+        except Exception as error:  # noqa: BLE001 - a task's root: who waits for the answer raises it
+            self._trouble = error
+            self._leave()
+
+    def _check_whole(self) -> None:
+        if self._trouble is not None:
+            raise self._trouble
+        if self._is_cut:
+            raise CutShortError("the backend broke off in the middle of its response")
+
+    def close(self) -> None:
+        """It is over, or nobody wants the rest: leave nothing behind. May be called again."""
+        self._engine.watch.over(self)
+        if self._reader is not None:
+            self._reader.cancel()
+            self._reader = None
+        exchange, self._exchange = self._exchange, None  # each knows the other: a circle, and work for the collector
+        if exchange is not None and not self._over:
+            self._over = True
+            exchange.abort()
+
+    @override
+    def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
+        """See ``Downstream``."""
+        self._has_answer = True
+        start = self._start_of(head, streams=not done)
+        self.status, self.fields = start["status"], start["headers"]
+        self._takes_trailers = "http.response.trailers" in (self._scope.get("extensions") or {})
+        self.body(body, b"", done=done)
+
+    @override
+    def _refuse(self, failure: Failure, fields: bytes, retry_s: int = 1, said: Sequence[Pair] = ()) -> None:
+        self._failure = failure
+        self._retry_s = retry_s if failure in (Failure.NO_BACKEND, Failure.QUEUE_FULL, Failure.QUEUE_TIMEOUT) else None
+        self._over = True
+        self._tell()
+
+    @override
+    def informational(self, head: ResponseHead) -> None:
+        """See ``Downstream``; the caller has no way to send one."""
+
+    @override
+    def cut(self, failure: Failure) -> None:
+        """See ``Downstream``; a client that has left, or takes nothing, has no use for an error."""
+        self._is_cut = failure is not Failure.CLIENT_GONE
+        super().cut(failure)

@@ -1,0 +1,163 @@
+"""``proxy_pass_websocket``: the backend is asked first, and what it says, yes or no, is what the client hears."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+
+from fastapi import WebSocketException
+from starlette.websockets import WebSocket, WebSocketState
+from typing_extensions import override
+
+from worker.dispatch import check_forwardable
+from worker.failure import Failure, Refused
+from worker.gateway.leg import Leg
+from worker.gateway.scope import Message, Receive, Scope, handshake_of
+from worker.gateway.websocket import WebSocketSide
+from worker.headers import QUIET
+from worker.library.call import FOREVER, Call, Changes, Headers, Pair, Patience
+from worker.library.client import client_of, engine_of
+from worker.library.draft import destination_to
+from worker.library.engine import Engine
+from worker.library.target import Target, request_target, target_of
+from worker.pool import Pool
+from worker.tunnel.websocket import REASONS, Code
+
+
+class GatewaySocketError(WebSocketException):
+    """A WebSocket that nobody answered: close code 1011. The client has not been told anything yet."""
+
+    def __init__(self, failure: Failure) -> None:
+        """``failure`` says why."""
+        super().__init__(Code.INTERNAL, f"Bad Gateway: {failure.text}")
+        self.failure = failure
+
+
+async def proxy_pass_websocket(
+    websocket: WebSocket,
+    host: str,
+    path: str | None = None,
+    subprotocols: Sequence[str] | None = None,
+    forward_query: bool = True,  # noqa: FBT001, FBT002 - fastapi-reverse-proxy's signature
+    additional_headers: Headers | None = None,
+    override_headers: Headers | None = None,
+    timeout: float | None = 10.0,
+    *,
+    override_host: str | None = None,
+) -> None:
+    """Forward a WebSocket that is not accepted yet to ``host``, until both ends have closed.
+
+    The client's subprotocols are offered to the backend, and the client is accepted with the backend's choice. Close
+    codes and reasons go both ways; a backend that refuses the handshake is heard by the client with its own status.
+
+    Args:
+        websocket: FastAPI's or Starlette's.
+        host, path, forward_query, additional_headers, override_headers, override_host: as in ``proxy_pass``.
+        subprotocols: offered in place of the client's.
+        timeout: seconds for connecting, and as many for the handshake; None: for ever.
+
+    Raises:
+        GatewaySocketError: no backend answered; another one may still be tried.
+        ValueError: ``host`` cannot be read.
+    """
+    changes = Changes(
+        path=path,
+        forward_query=forward_query,
+        additional_headers=additional_headers,
+        override_headers=override_headers,
+        override_host=override_host,
+    )
+    target = target_of(host)
+    engine = engine_of(client_of(websocket.scope))
+    await forward_websocket(engine, engine.origin(target.origin), websocket, target, changes, subprotocols, timeout)
+
+
+async def forward_websocket(
+    engine: Engine,
+    pool: Pool,
+    websocket: WebSocket,
+    target: Target,
+    changes: Changes,
+    subprotocols: Sequence[str] | None,
+    timeout: float | None,
+) -> None:
+    """``proxy_pass_websocket`` to whomever the pool picks.
+
+    Raises:
+        GatewaySocketError: no backend answered.
+    """
+    each = FOREVER if timeout is None else timeout
+    patience = Patience(connect_s=each, try_s=each, idle_s=FOREVER)
+    side = _Side(engine, pool, websocket, target, changes, subprotocols, patience)
+    try:
+        await side.run()
+    except asyncio.CancelledError:
+        if websocket.application_state is WebSocketState.CONNECTED:
+            with suppress(Exception):  # who cancels us has closed it, or never will
+                await websocket.close(Code.RESTART, REASONS[Code.RESTART])
+        raise
+    if side.failure is not None:
+        raise GatewaySocketError(side.failure)
+
+
+class _Side(WebSocketSide):
+    """The client's side. ``failure`` is why nobody answered; None: somebody did, or the client left."""
+
+    failure: Failure | None = None
+
+    def __init__(
+        self,
+        engine: Engine,
+        pool: Pool,
+        websocket: WebSocket,
+        target: Target,
+        changes: Changes,
+        subprotocols: Sequence[str] | None,
+        patience: Patience,
+    ) -> None:
+        scope = websocket.scope
+        peer = QUIET if changes.override_headers is not None else engine.peers.of(scope)
+        super().__init__(engine, engine.loop, peer, scope, _receive_of(websocket), websocket.send)
+        self._engine, self._pool, self._patience = engine, pool, patience
+        self._offer = list(subprotocols or scope.get("subprotocols") or ())
+        self._asked = _scope_of(scope, target, changes)
+        self._destination = destination_to(changes.override_host)
+
+    @override
+    def _begin(self) -> None:
+        self._leg = Leg(self._offer, self._service.listen.max_message_bytes)
+        try:
+            self._head = handshake_of(self._asked, self._service.listen, self._leg.request_fields)
+            check_forwardable(self._service, self._head)
+        except Refused as refused:
+            self._refuse(refused.failure, b"")
+            return
+        exchange = Call(self._engine, self._pool, self._destination, self._head, self._peer, self, self._patience)
+        self._exchange = exchange
+        exchange.start()
+
+    @override
+    def _refuse(self, failure: Failure, fields: bytes, retry_s: int = 1, said: Sequence[Pair] = ()) -> None:
+        """Nobody is told: the caller may try elsewhere."""
+        self.failure = failure
+        self._over = True
+        self._tell()
+
+
+def _scope_of(scope: Scope, target: Target, changes: Changes) -> Scope:
+    """The handshake as it is to be sent, but for what our leg has to say in it."""
+    path, _, query = request_target(scope, target.base, changes.path, forward_query=changes.forward_query).partition(
+        b"?"
+    )
+    return {**scope, "raw_path": path, "query_string": query, "headers": changes.fields(scope, keep_framing=False)}
+
+
+def _receive_of(websocket: WebSocket) -> Receive:
+    """``receive`` from the client's wish to connect on, which somebody before us may have had."""
+    if websocket.client_state is WebSocketState.CONNECTING:
+        return websocket.receive
+    first: list[Message] = [{"type": "websocket.connect"}]
+
+    async def receive() -> Message:
+        return first.pop() if first else await websocket.receive()
+
+    return receive

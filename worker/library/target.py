@@ -1,0 +1,74 @@
+"""Where a call of the library's goes: the backend that its ``host`` names, and the target as it is sent there."""
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+from urllib.parse import quote, unquote_to_bytes
+
+from sidecar.contract.model import Address, parse_address
+from worker.gateway.scope import Scope
+
+_SCHEME = re.compile(r"(?i)(https?|wss?)://([\w.~:%\[\]-]*)([/?#].*|)", re.DOTALL)
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_SAFE = "/%:@!$&'()*+,;=~?-._"
+"""What stands in a path and query as it is (RFC 3986 §3.3, §3.4); ``%`` is dealt with first."""
+
+
+class Target(NamedTuple):
+    """One backend: ``url`` is its origin, ``base`` the path that all paths at it begin with, empty for none."""
+
+    url: str
+    address: Address
+    base: bytes = b""
+
+    @property
+    def origin(self) -> "Target":
+        """Without the path: that is where connections go."""
+        return self if not self.base else self._replace(base=b"")
+
+
+@lru_cache(maxsize=1_024)
+def target_of(host: str) -> Target:
+    """Read ``http://a:8080``, ``https://a/base``, ``ws://a``, ``a:8080`` or ``unix:/path``.
+
+    Raises:
+        ValueError: it cannot be read; says why.
+    """
+    if host.startswith("unix:"):
+        return Target(host, parse_address(host))
+    found = _SCHEME.fullmatch(host if "://" in host else f"http://{host}")
+    if found is None:
+        raise ValueError(f"{host!r} is not a URL of a backend")
+    scheme, authority, rest = found.groups()
+    secure = scheme.lower() in ("https", "wss")
+    url = f"{'https' if secure else 'http'}://{authority.lower()}"
+    path = rest.partition("?")[0].partition("#")[0].rstrip("/")
+    return Target(url, parse_address(url), quoted(path))
+
+
+@lru_cache(maxsize=1_024)
+def quoted(path: str) -> bytes:
+    """A path, with or without a query, as it may be sent: what is encoded already stays as it is."""
+    return quote(_STRAY_PERCENT.sub("%25", path), safe=_SAFE).encode()
+
+
+def path_of(scope: Scope) -> bytes:
+    """The request's own path, byte for byte; encoded anew where somebody on the way has changed what it says."""
+    raw: bytes | None = scope.get("raw_path")
+    path: str = scope["path"]
+    if raw:
+        raw = raw.partition(b"?")[0]  # some servers and test clients leave the query there
+        if raw == path.encode() or unquote_to_bytes(raw) == path.encode():
+            return raw
+    return quote(path, safe=_SAFE.replace("%", "").replace("?", "")).encode()
+
+
+def request_target(scope: Scope, base: bytes, path: str | None, *, forward_query: bool) -> bytes:
+    """The target in origin form. ``path`` None is the request's own; a query in it goes before the request's."""
+    target = path_of(scope) if path is None else quoted(path)
+    if not target.startswith(b"/"):
+        target = b"/" + target
+    query: bytes = scope["query_string"] if forward_query else b""
+    if query:
+        target = b"%b%b%b" % (target, b"&" if b"?" in target else b"?", query)
+    return base + target if base else target
