@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from waiting import eventually
 from wire import TruncatedError
 
 NO_STORE = {"url": "redis://127.0.0.1:1/0"}  # nobody listens on port 1
+GROWS = re.compile(r"_total(\{|$)|_seconds_(bucket|count|sum)\{")
 WORKERS, STREAMS, REQUESTS, DEATHS = 5, 6, 12, 20
 
 
@@ -63,6 +65,23 @@ async def stream(system: System) -> None:
             await client.read_until_close(within=60)
 
 
+async def totals(system: System) -> dict[str, float]:
+    """All that only grows, by name and labels, as one of the workers tells it."""
+    lines = [line.rpartition(" ") for line in (await fetch(system.admin, "/metrics")).body.decode().splitlines()]
+    return {name: float(value) for name, _, value in lines if GROWS.search(name) and not name.startswith("#")}
+
+
+async def says_what_it_lacks(system: System) -> bool:
+    """Whether all workers were heard, and none has a store or a view: a condition to wait for."""
+    lines = (await fetch(system.admin, "/metrics")).body.decode().splitlines()
+    wanted = {
+        "sidebeat_store_up 0",
+        'sidebeat_view_epoch{pool="api"} 0',
+        f'sidebeat_workers{{state="serving"}} {WORKERS}',
+    }
+    return wanted <= set(lines)
+
+
 async def die_in_mid_load(system: System, busy: Busy, pid: int) -> None:
     """Kill this worker while requests are under way in all of them, and see the requests to their ends."""
     busy.gate.clear()
@@ -88,6 +107,8 @@ async def test_after_each_of_twenty_deaths_in_mid_load_what_is_under_way_is_exac
                 for _ in range(STREAMS - busy.streams):
                     streams.create_task(stream(system))
                 await eventually(lambda: busy.streams == STREAMS)
+                assert (await fetch(system.port, method="TRACE")).status == 405
+                before = await totals(system)
 
                 await die_in_mid_load(system, busy, alive[0])
                 alive = await eventually(lambda: replaced(program.pid, alive))  # noqa: B023
@@ -97,7 +118,11 @@ async def test_after_each_of_twenty_deaths_in_mid_load_what_is_under_way_is_exac
 
                 await eventually(is_exact)
                 assert busy.waiting == 0
+                after = await totals(system)
+                assert not {name: value for name, value in before.items() if after[name] < value}
             backend.drop_connections()
         await eventually(lambda: busy.streams == 0)
         assert await system.metric("sidebeat_inflight") == 0
+        assert (await totals(system))['sidebeat_refusals_total{reason="method_refused"}'] == DEATHS
+        await eventually(lambda: says_what_it_lacks(system))
         assert program.output.count("worker-gone") == DEATHS

@@ -87,7 +87,8 @@ class Board(Cells):
             return
         for row in range(words[layout.ROWS]):
             words[self._layout.in_flight(row, slot)] = 0
-            words[self._layout.counter(row, slot) + layout.TUNNELS] = 0
+            cell = self._layout.counter(row, slot)
+            words[cell + layout.TUNNELS] = words[cell + layout.VIEW_EPOCH] = words[cell + layout.VIEW_AT] = 0
         self.limits.release(slot, words[layout.ROWS])
         self.directory.forget(slot)
         owner = self._layout.owner(slot)

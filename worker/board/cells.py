@@ -1,6 +1,6 @@
 """What can be read from a board: sums over the slots that were ever handed out. Nothing here writes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from math import exp
 from operator import add
@@ -11,16 +11,40 @@ from worker.board import layout
 from worker.board.layout import BUCKET_WORDS, COUNTER_WORDS, Layout
 from worker.board.limits import LimitArea
 from worker.board.memory import Memory
+from worker.failure import REFUSALS, RETRY_REASONS
 
 HUNG_S: Final = 3.0
 """A worker whose loop has not turned for so long is no longer relied upon; it says each second that it does."""
+_STORE_UP = {0: None, layout.STORE_DOWN: False, layout.STORE_UP: True}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """All that the workers of this host ever counted of a backend, and what is under way to it now.
+
+    ``statuses`` are responses by class, 1xx to 5xx; ``retries`` attempts that were followed by another, by
+    ``failure.RETRY_REASONS``. ``first_bytes`` and ``durations`` are as ``Cells.first_bytes`` has them, the first to the
+    head of a response, the second to its last byte, however it ended; those that last are in none.
+    """
+
+    inflight: int
+    tunnels: int
+    messages: int
+    hedges: int
+    failures: int
+    statuses: tuple[int, ...]
+    retries: tuple[int, ...]
+    first_bytes: tuple[int, ...]
+    first_byte_s: float
+    durations: tuple[int, ...]
+    duration_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotState:
     """A live worker as its siblings see it. ``heartbeat_s`` is monotonic, 0.0 before the first; ``pid`` 0 likewise.
 
-    ``config`` is the number of the config that it has applied.
+    ``config`` is the number of the config that it has applied. ``store_up``: None before it has said.
     """
 
     slot: int
@@ -29,6 +53,7 @@ class SlotState:
     draining: bool
     heartbeat_s: float
     config: int = 0
+    store_up: bool | None = None
 
 
 class Cells:
@@ -111,22 +136,44 @@ class Cells:
                 hedges += words[cell + layout.HEDGES]
         return begun, retries, hedges
 
-    def hedges(self, row: int) -> int:
-        """How many attempts at a backend ever were the second one of a hedged request."""
-        return self._sum(self._counters_of(row), layout.HEDGES)
+    def figures(self, row: int) -> Figures:
+        """Everything that is told of a backend, in one reading: a scrape asks for that of a thousand of them."""
+        words, cells = self._words, self._counters_of(row)
+        counts = [0] * COUNTER_WORDS
+        for cell in cells:
+            counts = list(map(add, counts, words[cell : cell + COUNTER_WORDS]))
+        whole = counts[layout.WHOLE : layout.PARTED]
+        whole_s = self._seconds(cells, layout.WHOLE_S)
+        return Figures(
+            inflight=self.in_flight(row),
+            tunnels=counts[layout.TUNNELS],
+            messages=counts[layout.MESSAGES],
+            hedges=counts[layout.HEDGES],
+            failures=counts[layout.FAILURES],
+            statuses=tuple(counts[layout.STATUS : layout.STATUS + 5]),
+            retries=tuple(counts[layout.RETRIED : layout.RETRIED + len(RETRY_REASONS)]),
+            first_bytes=tuple(map(add, whole, counts[layout.PARTED : layout.ENDED])),
+            first_byte_s=whole_s + self._seconds(cells, layout.PARTED_S),
+            durations=tuple(map(add, whole, counts[layout.ENDED : layout.RETRIED])),
+            duration_s=whole_s + self._seconds(cells, layout.ENDED_S),
+        )
 
-    def tunnels(self, row: int) -> int:
-        """Tunnels open to a backend now, over all live workers of this host; each is in flight, too."""
-        return self._sum(self._counters_of(row), layout.TUNNELS)
+    def refusals(self) -> tuple[int, ...]:
+        """How many requests were answered by ourselves, by ``failure.REFUSALS``."""
+        words, counts = self._words, [0] * len(REFUSALS)
+        for slot in range(words[layout.HIGH_WATER]):
+            first = self._layout.refusal(slot)
+            counts = list(map(add, counts, words[first : first + len(counts)]))
+        return tuple(counts)
 
-    def messages(self, row: int) -> int:
-        """How many WebSocket messages ever passed to a backend or from it."""
-        return self._sum(self._counters_of(row), layout.MESSAGES)
-
-    def statuses(self, row: int) -> tuple[int, ...]:
-        """How many responses of each class, 1xx to 5xx, a backend ever gave."""
-        cells = list(self._counters_of(row))
-        return tuple(self._sum(cells, layout.STATUS + kind) for kind in range(5))
+    def views(self, row: int) -> list[tuple[int, float]]:
+        """Which view each live worker follows for the pool whose first backend this is; see ``Writer.routes_on``."""
+        words, reals = self._words, self._reals
+        return [
+            (words[cell + layout.VIEW_EPOCH] - 1, reals[cell + layout.VIEW_AT])
+            for cell in self._counters_of(row)
+            if words[cell + layout.VIEW_EPOCH]
+        ]
 
     def first_bytes(self, rows: Iterable[int]) -> tuple[int, ...]:
         """How many responses of some backends ever took how long to their head.
@@ -134,14 +181,6 @@ class Cells:
         A number for each of ``BUCKETS``, and one for all that took longer; what is new since is a difference.
         """
         return self._histogram(rows, layout.WHOLE, layout.PARTED)
-
-    def durations(self, rows: Iterable[int]) -> tuple[int, ...]:
-        """The same to the last byte of the response, however it ended; those that last are in none."""
-        return self._histogram(rows, layout.WHOLE, layout.ENDED)
-
-    def duration_s(self, row: int) -> float:
-        """All of these durations of one backend together."""
-        return self._seconds(self._counters_of(row), layout.WHOLE_S, layout.ENDED_S)
 
     def good(self, row: int) -> int:
         """How many good responses a backend ever gave; never falls but when one is cut short after it was counted."""
@@ -175,14 +214,23 @@ class Cells:
                 draining=bool(words[owner + layout.DRAINING]),
                 heartbeat_s=self._reals[owner + layout.HEARTBEAT],
                 config=words[owner + layout.CONFIG],
+                store_up=_STORE_UP[words[owner + layout.STORE]],
             )
             for slot, owner in owners
             if words[owner + layout.CLAIMED]
         ]
 
-    def scribe(self, now: float) -> int | None:
-        """Whose worker does what one does for all of them: the lowest slot whose loop turns, else the lowest."""
-        living = [state for state in self.states() if state.pid]
+    @property
+    def homeless(self) -> int:
+        """How many live workers have no slot, and so are not in anything that is read here."""
+        return self._words[layout.HOMELESS]
+
+    def scribe(self, now: float, among: Collection[int] | None = None) -> int | None:
+        """Whose worker does what one does for all of them: the lowest slot whose loop turns, else the lowest.
+
+        ``among`` are the slots that it may be; None: any. None where nobody lives there.
+        """
+        living = [state for state in self.states() if state.pid and (among is None or state.slot in among)]
         turning = [state.slot for state in living if now - state.heartbeat_s < HUNG_S]
         return min(turning or [state.slot for state in living], default=None)
 

@@ -73,6 +73,11 @@ class Directory:
         for row in range(self._words[layout.ROWS]):
             self._words[self._layout.held(row, place)] = 0
 
+    def holders(self, row: int) -> list[int]:
+        """The slots whose workers have a pool with this row."""
+        held = self._layout.held(row, 0)
+        return [slot for slot, holds in enumerate(self._words[held : held + self._cells.slots]) if holds]
+
     def is_news(self, keys: Sequence[Key]) -> bool:
         """True for the first worker to say that these do not fit; two pools in 64 are taken for one."""
         told = 1 << hash(tuple(keys)) % 64

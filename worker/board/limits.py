@@ -148,11 +148,12 @@ class LimitArea:
     def _number_alone(self, limit: Limit, now: float) -> int:
         """A number for the window of this moment, as far as we can tell without the store.
 
-        They go on from the last one that was leased, which has ``FIRST_ALONE`` and is not for us to hand out.
+        They go on from the last one that was leased, which has ``FIRST_ALONE`` and is not for us to hand out. Where none
+        was, they are those of the clock, whose first may be this one: it began when the machine did.
         """
         cell = limit.row * LIMIT_WORDS
         begins = max(self._reals[cell + window + FROM] for window in WINDOWS)
-        return int((now - begins) // limit.window_s) + FIRST_ALONE
+        return int((now - begins) // limit.window_s) + FIRST_ALONE + (begins == 0.0)
 
     def masters(self, row: int) -> int:
         """How many masters shared a backend when the store last said so; 0: it never did."""

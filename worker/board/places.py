@@ -37,6 +37,14 @@ class Seats:
         """Whether no sibling sees what is counted here: the memory has room for one worker."""
         return self.writer.cells.slots == 1
 
+    def routes_on(self, epoch: int, at: float) -> None:
+        """Tell the siblings which view this worker follows here; see ``Writer.routes_on``."""
+        self.writer.routes_on(next(iter(self.rows.values())), epoch, at)
+
+    def views(self) -> list[tuple[int, float]]:
+        """What they have told, all of them."""
+        return self.board.views(next(iter(self.rows.values())))
+
     def close(self) -> None:
         """No new attempts begin here; those under way end here all the same."""
         leave, self._leave = self._leave, _nothing
@@ -85,6 +93,7 @@ class Places:
         for row in rows:
             self._held[row] -= 1
             if not self._held[row]:
+                self.writer.routes_on(row, None, 0.0)
                 self.board.directory.let_go(row, self._slot)
 
 

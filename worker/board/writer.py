@@ -3,12 +3,15 @@
 import os
 from bisect import bisect_left
 from math import exp
+from operator import add, sub
 from typing import Final
 
+from sidecar.contract.latency import BUCKETS
 from sidecar.contract.model import Tally
 from worker.board import layout
 from worker.board.cells import Cells
-from worker.board.layout import BUCKETS, Layout
+from worker.board.layout import Layout
+from worker.failure import REFUSALS, RETRY_CONDITION, RETRY_REASONS, Failure
 
 FAILURE_S: Final = 1.0
 """What a failure costs at least in the decayed sums: a backend that fails fast must not look fast (design §7)."""
@@ -17,6 +20,8 @@ _WHOLE, _WHOLE_S, _PARTED, _PARTED_S = layout.WHOLE, layout.WHOLE_S, layout.PART
 _OK = layout.OK_STARTED
 _BEFORE_STATUS = layout.STATUS - 1
 _SUM, _WEIGHT, _STAMP = layout.SUM, layout.WEIGHT, layout.STAMP
+_RETRIED = {failure: layout.RETRIED + RETRY_REASONS.index(condition) for failure, condition in RETRY_CONDITION.items()}
+_REFUSED = {failure: place for place, failure in enumerate(REFUSALS)}
 
 
 class Writer:
@@ -26,7 +31,8 @@ class Writer:
     """
 
     __slots__ = (
-        "_base", "_counters", "_decay_s", "_inflight", "_owner", "_reals", "_words", "cells", "identity", "slot",
+        "_base", "_base_times", "_counters", "_decay_s", "_inflight", "_owner", "_reals", "_refusals", "_words",
+        "cells", "identity", "slot",
     )  # fmt: skip
 
     def __init__(self, cells: Cells, slot: int, decay_s: list[float]) -> None:
@@ -43,10 +49,12 @@ class Writer:
         self._words = words = cells.memory.words
         self._reals = cells.memory.reals
         self._owner = where.owner(slot)
+        self._refusals = where.refusal(slot)
         self._inflight = [where.in_flight(row, slot) for row in range(cells.rows)]
         self._counters = [where.counter(row, slot) for row in range(cells.rows)]
         self._decay_s = decay_s
         self._base: dict[int, Tally] = {}
+        self._base_times: dict[int, list[int]] = {}
         for row in range(words[layout.ROWS]):
             self.take_over(row)
         self.identity = os.getpid() << 16 | slot
@@ -55,7 +63,9 @@ class Writer:
     def take_over(self, row: int) -> None:
         """From here on this worker counts in a row, where others of its slot may have counted before."""
         self._base[row] = self._counted(row)
+        self._base_times[row] = self._times(row)
         self._reals[self._counters[row] + _OK] = 0.0
+        self.routes_on(row, None, 0.0)
 
     def begin(self, row: int) -> None:
         """An attempt is on its way to the backend."""
@@ -131,9 +141,15 @@ class Writer:
         self._reals[cell + _SUM] = 0.0
         self._reals[cell + _WEIGHT] = 0.0
 
-    def retry(self, row: int) -> None:
-        """An attempt at this backend is followed by another one."""
-        self._words[self._counters[row] + layout.RETRIES] += 1
+    def retry(self, row: int, failure: Failure) -> None:
+        """An attempt at this backend failed in a way that ``RETRY_CONDITION`` knows, and is followed by another one."""
+        words, cell = self._words, self._counters[row]
+        words[cell + layout.RETRIES] += 1
+        words[cell + _RETRIED[failure]] += 1
+
+    def refuse(self, failure: Failure) -> None:
+        """A request was answered by ourselves, with one of ``REFUSALS``."""
+        self._words[self._refusals + _REFUSED[failure]] += 1
 
     def hedge(self, row: int) -> None:
         """The attempt just begun is the second one of a hedged request."""
@@ -172,6 +188,22 @@ class Writer:
         if draining is not None:
             self._words[self._owner + layout.DRAINING] = draining
 
+    def routes_on(self, row: int, epoch: int | None, at: float) -> None:
+        """Which view is followed for the pool whose first backend this is, and when that was last known to hold.
+
+        Args:
+            row: the backend's.
+            epoch: 0: there is no view yet, or only a copy; None: this worker has no such pool any more.
+            at: monotonic; 0.0: never.
+        """
+        cell = self._counters[row]
+        self._words[cell + layout.VIEW_EPOCH] = 0 if epoch is None else epoch + 1
+        self._reals[cell + layout.VIEW_AT] = at
+
+    def hears(self, *, store_up: bool) -> None:
+        """Say whether the store answered last time."""
+        self._words[self._owner + layout.STORE] = layout.STORE_UP if store_up else layout.STORE_DOWN
+
     def applied(self, number: int) -> None:
         """Tell the master which config this worker runs on."""
         self._words[self._owner + layout.CONFIG] = number
@@ -197,6 +229,10 @@ class Writer:
             latency_s=max(counted.latency_s - before.latency_s, 0.0),
         )
 
+    def first_bytes(self, row: int) -> tuple[int, ...]:
+        """How many responses this worker has seen since it started, by time to headers: as many as ``Cells`` has."""
+        return tuple(map(sub, self._times(row), self._base_times[row]))
+
     def ok_started(self, row: int) -> float | None:
         """When the attempt began that this worker saw answered well last (monotonic); None: it saw none."""
         return self._reals[self._counters[row] + _OK] or None
@@ -211,6 +247,11 @@ class Writer:
             retries=words[cell + layout.RETRIES],
             latency_s=self._reals[cell + _WHOLE_S] + self._reals[cell + _PARTED_S],
         )
+
+    def _times(self, row: int) -> list[int]:
+        """The same as ``_counted``, by time to headers."""
+        words, whole, parted = self._words, self._counters[row] + _WHOLE, self._counters[row] + _PARTED
+        return list(map(add, words[whole : whole + layout.BUCKET_WORDS], words[parted : parted + layout.BUCKET_WORDS]))
 
     def _sample(self, row: int, cell: int, seconds: float, now: float) -> None:
         reals = self._reals

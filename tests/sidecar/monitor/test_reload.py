@@ -34,7 +34,7 @@ class System:
         self.environ = environ
         self.namespace = namespace
         self.asked = asyncio.Event()
-        self._head = f'[store]\nurl = "{url}"\nnamespace = "{namespace}"\nhost = "web-1"\n'
+        self._head = f'[store]\nurl = "{url}"\nnamespace = "{namespace}"\nhost = "web-1"\n[console]\nenabled = false\n'
 
     def write(self, *backends: Backend, head: str = "", pool: str = "api", **check: Any) -> None:
         """One pool of these, ``b<port>`` each."""

@@ -212,7 +212,8 @@ async def test_a_heartbeat_has_a_point_of_history_for_each_that_was_probed_since
     told.accepted(edition)
     beat = told.heartbeat(time.monotonic())
     assert beat is not None
-    assert beat.histories == {"a": {"passed": "1", "status": "200", "probe_ms": "1.5", "error_ratio": ""}}
+    traffic = {"error_ratio": "", "inflight": "0", "rps": "0.0", "p50_ms": "", "p99_ms": ""}
+    assert beat.histories == {"a": {"passed": "1", "status": "200", "probe_ms": "1.5"} | traffic}
     told.accepted(beat)
     silent = told.heartbeat(time.monotonic())
     assert silent is not None

@@ -13,8 +13,9 @@ from forks import forked
 from sidecar.contract.config import parse
 from sidecar.contract.model import Tally
 from waiting import eventually_sync
-from worker.board import BUCKETS, Board, board_for, board_slots
+from worker.board import BUCKETS, Board, board_for, board_slots, layout
 from worker.board.directory import keys_of
+from worker.failure import REFUSALS, RETRY_REASONS, Failure
 
 
 def claimed(board: Board) -> int:
@@ -71,12 +72,12 @@ def test_tunnels_end_with_their_worker_and_what_passed_through_them_stays_counte
         board.writer(slot).messages(1, 5)
     board.writer(second).tunnel(1)
     board.writer(second).tunnel_ended(1)
-    assert [board.tunnels(row) for row in range(3)] == [0, 2, 0]
+    assert [board.figures(row).tunnels for row in range(3)] == [0, 2, 0]
 
     board.release(first)
 
-    assert board.tunnels(1) == 1
-    assert board.messages(1) == 10
+    assert board.figures(1).tunnels == 1
+    assert board.figures(1).messages == 10
 
 
 def test_releasing_a_worker_without_a_slot_changes_nothing(board: Board):
@@ -106,7 +107,7 @@ def test_everything_a_worker_sees_is_counted(board: Board):
         writer.end(1)
     writer.begin(1)
     writer.fail(1, 0.125, now=1.0)
-    writer.retry(1)
+    writer.retry(1, Failure.RESET)
 
     seen = Tally(inflight=1, requests=3, responses=2, failures=1, retries=1, latency_s=0.75)
     assert (board.tally(1), writer.tally(1)) == (seen, seen)
@@ -121,8 +122,8 @@ def test_a_response_is_counted_by_its_class(board: Board, code: int, kind: int):
 
     writer.status(1, code)
 
-    assert board.statuses(1) == tuple(int(kind == each) for each in range(1, 6))
-    assert board.statuses(0) == board.statuses(2) == (0, 0, 0, 0, 0)
+    assert board.figures(1).statuses == tuple(int(kind == each) for each in range(1, 6))
+    assert board.figures(0).statuses == board.figures(2).statuses == (0, 0, 0, 0, 0)
     assert board.tally(1) == Tally()
 
 
@@ -134,15 +135,15 @@ def test_each_response_has_its_place_in_both_histograms_once_it_has_ended(board:
     first.error(1, 500, 60.0, 1.0, False)
     heads = dict(zip((*BUCKETS, inf), board.first_bytes([1]), strict=True))
     assert {bound: count for bound, count in heads.items() if count} == {0.001: 1, 0.0025: 1, 0.025: 1, inf: 1}
-    assert sum(board.durations([1])) == 2
-    assert board.duration_s(1) == pytest.approx(0.0021)
+    assert sum(board.figures(1).durations) == 2
+    assert board.figures(1).duration_s == pytest.approx(0.0021)
 
     first.finish(1, 7.0)
     first.finish(1, 61.0)
 
-    ends = dict(zip((*BUCKETS, inf), board.durations([1]), strict=True))
+    ends = dict(zip((*BUCKETS, inf), board.figures(1).durations, strict=True))
     assert {bound: count for bound, count in ends.items() if count} == {0.001: 1, 0.0025: 1, 10.0: 1, inf: 1}
-    assert board.duration_s(1) == pytest.approx(0.0021 + 7 + 61)
+    assert board.figures(1).duration_s == pytest.approx(0.0021 + 7 + 61)
     assert board.tally(1).responses == 4
     assert board.tally(1).latency_s == pytest.approx(0.0021 + 0.02 + 60)
     assert board.good(1) == 3
@@ -152,7 +153,7 @@ def test_several_backends_have_one_histogram_together(board: Board):
     writer = board.writer(claimed(board))
     for row in (0, 1, 1):
         writer.answer(row, 200, 0.003, 1.0)
-    assert sum(board.first_bytes([0, 1])) == sum(board.durations([0, 1])) == board.first_bytes([0, 1])[2] == 3
+    assert sum(board.first_bytes([0, 1])) == board.first_bytes([0, 1])[2] == 3
     assert sum(board.first_bytes([0])) == 1
 
 
@@ -182,11 +183,57 @@ def test_attempts_are_told_apart_over_rows_and_workers(board: Board):
         for row in (0, 1):
             for _ in range(3):
                 writer.begin(row)
-        writer.retry(0)
+        writer.retry(0, Failure.RESET)
         writer.hedge(1)
     assert board.attempts((0, 1)) == (12, 2, 2)
     assert board.attempts((0,)) == (6, 2, 0)
-    assert [board.hedges(row) for row in (0, 1)] == [0, 2]
+    assert [board.figures(row).hedges for row in (0, 1)] == [0, 2]
+
+
+def test_a_retry_is_counted_by_its_reason(board: Board):
+    writer = board.writer(claimed(board))
+    for failure in (Failure.REFUSED, Failure.TLS, Failure.GATEWAY_ERROR):
+        writer.retry(1, failure)
+    assert dict(zip(RETRY_REASONS, board.figures(1).retries, strict=True)) == {
+        "connect_failure": 2,
+        "reset": 0,
+        "timeout": 0,
+        "gateway_error": 1,
+    }
+    assert board.tally(1).retries == 3
+
+
+def test_what_was_refused_stays_counted_when_its_worker_is_gone(board: Board):
+    for slot in (claimed(board), claimed(board)):
+        board.writer(slot).refuse(Failure.NO_ROUTE)
+        board.release(slot)
+    assert {failure: n for failure, n in zip(REFUSALS, board.refusals(), strict=True) if n} == {Failure.NO_ROUTE: 2}
+
+
+def test_every_refusal_and_every_reason_has_a_cell_of_its_own():
+    assert len(REFUSALS) <= layout.REFUSAL_WORDS
+    assert layout.RETRIED + len(RETRY_REASONS) <= layout.VIEW_EPOCH < layout.VIEW_AT < layout.COUNTER_WORDS
+
+
+def test_the_view_that_a_worker_follows_is_told_while_it_lives_and_has_the_pool(board: Board):
+    first, second = claimed(board), claimed(board)
+    board.writer(first).routes_on(1, 7, 12.5)
+    writer = board.writer(second)
+    writer.routes_on(1, 0, 0.0)
+    assert board.views(1) == [(7, 12.5), (0, 0.0)]
+    assert board.views(0) == []
+
+    board.release(first)
+    assert board.views(1) == [(0, 0.0)]
+    writer.routes_on(1, None, 0.0)
+    assert board.views(1) == []
+
+
+def test_whether_the_store_answers_is_told_by_each_worker_once_it_knows(board: Board):
+    writers = [board.writer(claimed(board)) for _ in range(3)]
+    writers[0].hears(store_up=True)
+    writers[1].hears(store_up=False)
+    assert [state.store_up for state in board.states()] == [True, False, None]
 
 
 def test_a_backend_without_samples_has_no_latency(board: Board):
@@ -277,7 +324,7 @@ def test_a_respawned_worker_gets_a_clean_slot_and_the_totals_go_on(board: Board)
     heir.begin(0)
     assert heir.tally(0) == Tally(inflight=1, requests=1)
     assert board.tally(0) == Tally(inflight=1, requests=2, responses=1, latency_s=0.5)
-    assert board.statuses(0) == (0, 1, 0, 0, 0)
+    assert board.figures(0).statuses == (0, 1, 0, 0, 0)
 
 
 def test_what_a_dead_worker_learned_of_latency_fades_instead_of_vanishing(board: Board):
@@ -338,7 +385,7 @@ def test_two_writers_never_disturb_each_other_and_readers_see_no_torn_count(boar
 
     assert seen <= {0, 1, 2}
     assert board.tally(0) == Tally(requests=2 * rounds, responses=2 * rounds, latency_s=2.0 * rounds)
-    assert board.statuses(0) == (0, 2 * rounds, 0, 0, 0)
+    assert board.figures(0).statuses == (0, 2 * rounds, 0, 0, 0)
 
 
 def test_totals_never_fall_while_workers_die_and_are_replaced(board: Board):

@@ -12,6 +12,7 @@ from sidecar.contract.config import Pool
 from waiting import eventually_sync
 from worker.board import Board, directory
 from worker.board.directory import Key, key_of, keys_of
+from worker.failure import Failure
 from worker.outlier import Standing
 
 NOW = 1000.0
@@ -51,6 +52,14 @@ def test_all_find_room_or_none(board: Board, slot: int):
     assert board.directory.hold(keys("a", "b"), slot) == [0, 1]
     assert board.directory.hold(keys("c", "d"), slot) is None
     assert board.directory.hold(keys("d"), slot) == [2]
+
+
+def test_whoever_holds_a_row_is_known_by_slot(board: Board, slot: int):
+    other = board.claim()
+    board.directory.hold(keys("a", "b"), slot)
+    board.directory.hold(keys("b"), other)
+    board.directory.hold(keys("b"), None)
+    assert [board.directory.holders(row) for row in range(3)] == [[0], [0, 1], []]
 
 
 def test_what_nobody_holds_any_more_goes_to_others_once_there_is_nothing_fresh(board: Board, slot: int):
@@ -95,7 +104,7 @@ def test_a_row_that_was_somebody_elses_starts_at_zero_in_every_slot(board: Board
         writer.finish(0, 0.75)
         writer.fail(0, 1.0, NOW)
         writer.skip(0, NOW + 1)
-        writer.retry(0)
+        writer.retry(0, Failure.RESET)
         writer.end(0)
         board.directory.let_go(0, each)
     board.host.eject(0, NOW, NOW + 5, 1)
@@ -105,9 +114,9 @@ def test_a_row_that_was_somebody_elses_starts_at_zero_in_every_slot(board: Board
 
     fresh = Board.create(3, 2)
     assert board.tally(0) == fresh.tally(0)
-    assert board.statuses(0) == fresh.statuses(0)
-    assert board.first_bytes([0]) == board.durations([0]) == fresh.durations([0])
-    assert (board.duration_s(0), board.latency(0, NOW), board.skip_until(0)) == (0.0, (0.0, 0.0), 0.0)
+    assert board.figures(0).statuses == fresh.figures(0).statuses
+    assert board.first_bytes([0]) == board.figures(0).durations == fresh.figures(0).durations
+    assert (board.figures(0).duration_s, board.latency(0, NOW), board.skip_until(0)) == (0.0, (0.0, 0.0), 0.0)
     assert (board.host.standing(0), board.host.knows(0)) == (Standing(), False)
     assert board.tally(1) == neighbour
 

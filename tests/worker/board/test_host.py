@@ -162,7 +162,7 @@ def test_a_bad_answer_is_a_response_and_does_not_end_a_streak(board: Board):
         writer.error(0, 500, 0.1, NOW)
         writer.blame(0, answered=False)
     assert (board.streak(0), board.good(0), board.tally(0).responses) == (3, 0, 3)
-    assert (board.statuses(0)[4], writer.ok_started(0)) == (3, None)
+    assert (board.figures(0).statuses[4], writer.ok_started(0)) == (3, None)
 
 
 def test_a_response_that_was_cut_short_was_not_a_good_one(board: Board):

@@ -144,6 +144,12 @@ def test_without_the_store_a_window_of_our_own_is_kept(area: LimitArea, rule: Ru
     assert spend_all(area, NOW + 10, rule=rule) == count
 
 
+def test_without_a_store_there_ever_was_a_window_may_be_longer_than_the_machine_runs(area: LimitArea):
+    limit = limit_of(requests=100, window_s=10 * NOW)
+    area.lose_store(0)
+    assert area.requests_left(limit, NOW) == 100
+
+
 def test_a_window_whose_lease_is_spent_stays_closed_when_the_store_goes(area: LimitArea):
     area.lease(0, 7, 1, begins=NOW, ends=NOW + 2)
     area.lose_store(0)

@@ -32,3 +32,11 @@ def test_where_nobody_has_come_up_yet_it_is_the_lowest():
     board = Board.create(1, 4)
     writers = [board.writer(board.claim()) for _ in range(2)]
     assert board.scribe(NOW) == writers[0].slot
+
+
+def test_one_of_a_few_is_chosen_from_these_alone():
+    board = Board.create(1, 3)
+    for _ in range(3):
+        board.writer(board.claim()).beat(NOW)
+    assert board.scribe(NOW, {1, 2}) == 1
+    assert board.scribe(NOW, set()) is None
