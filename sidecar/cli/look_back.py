@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from redis.exceptions import RedisError
 
 from sidecar.cli.settle import Place
-from sidecar.cli.target import resolve_pool
+from sidecar.cli.target import require_backend, resolve_pool
 from sidecar.contract.connect import connect, plainly
 from sidecar.contract.keys import PoolKeys
-from sidecar.status import Happening, latest, newest, pool_names, since, store_at
+from sidecar.status import Happening, backend_ids, latest, newest, pool_names, since, store_at
 
 LOOK_S = 0.2
 """How often a growing stream is looked at."""
@@ -26,7 +26,7 @@ async def look_back(place: Place, target: str | None, *, count: int, show: Show)
     """Show the last so many events of ``POOL[/BACKEND]`` (None: of all pools); where each pool's stream stood.
 
     Raises:
-        TroubleError: there is no such pool.
+        TroubleError: there is no such pool, or no such backend, and nothing is told of one.
         UnreadableError: the store does not answer.
     """
     found: list[Happening] = []
@@ -36,6 +36,10 @@ async def look_back(place: Place, target: str | None, *, count: int, show: Show)
         stood = {keys: await newest(store, keys) for keys in (PoolKeys(place.namespace, name) for name in wanted)}
         for keys, entry in stood.items():
             found += await latest(store, keys, backend=backend_of(target), count=count, until=entry)
+            if (backend := backend_of(target)) is not None and not found:
+                require_backend(
+                    keys.pool, backend, {*await backend_ids(store, keys), *place.members.get(keys.pool, ())}
+                )
     show(_in_order(found)[-count:] if count else [])
     return stood
 

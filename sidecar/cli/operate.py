@@ -1,14 +1,15 @@
 """`sidebeat drain`, `maint`, `ready` and `weight`, as typer sees them."""
 
+import json
 import math
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sidecar.cli.options import File, Namespace, Redis
-from sidecar.cli.trouble import FAILED, WRONG_USE, TroubleError
+from sidecar.cli.ask import ask, place_of
+from sidecar.cli.options import File, Json, Namespace, Redis, Target, speaker
+from sidecar.cli.trouble import WRONG_USE, TroubleError, complain
 from sidecar.contract.model import MAX_WEIGHT, Admin
 
 WATCH_S = 3.0
@@ -17,7 +18,6 @@ PATIENCE_S = 30.0
 """With --wait: as long as workers give their own drain, and a little more."""
 
 Where = tuple[Path | None, str | None, str | None]
-Target = Annotated[str, typer.Argument(metavar="POOL/BACKEND", help="Which backend.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Fail unless every worker acts on it, and no work is left.")]
 Timeout = Annotated[
     float | None,
@@ -30,12 +30,13 @@ def drain(
     target: Target,
     wait: Wait = False,
     timeout: Timeout = None,
+    as_json: Json = False,
     file: File = None,
     redis: Redis = None,
     namespace: Namespace = None,
 ) -> None:
     """Give a backend no new work; what it has begun goes on."""
-    _order(target, Admin.DRAIN, (file, redis, namespace), waits=wait, timeout_s=timeout)
+    _order(target, Admin.DRAIN, (file, redis, namespace), waits=wait, timeout_s=timeout, as_json=as_json)
 
 
 def maint(
@@ -43,12 +44,13 @@ def maint(
     target: Target,
     wait: Wait = False,
     timeout: Timeout = None,
+    as_json: Json = False,
     file: File = None,
     redis: Redis = None,
     namespace: Namespace = None,
 ) -> None:
     """Give a backend no new work, and do not probe it."""
-    _order(target, Admin.MAINT, (file, redis, namespace), waits=wait, timeout_s=timeout)
+    _order(target, Admin.MAINT, (file, redis, namespace), waits=wait, timeout_s=timeout, as_json=as_json)
 
 
 def ready(
@@ -56,12 +58,13 @@ def ready(
     target: Target,
     wait: Wait = False,
     timeout: Timeout = None,
+    as_json: Json = False,
     file: File = None,
     redis: Redis = None,
     namespace: Namespace = None,
 ) -> None:
     """Take a drain or maintenance back."""
-    _order(target, Admin.READY, (file, redis, namespace), waits=wait, timeout_s=timeout)
+    _order(target, Admin.READY, (file, redis, namespace), waits=wait, timeout_s=timeout, as_json=as_json)
 
 
 def weight(
@@ -70,32 +73,28 @@ def weight(
     value: Annotated[str, typer.Argument(metavar="N|default", help=f"From 0, no new work, to {MAX_WEIGHT}.")],
     wait: Wait = False,
     timeout: Timeout = None,
+    as_json: Json = False,
     file: File = None,
     redis: Redis = None,
     namespace: Namespace = None,
 ) -> None:
     """Give a backend another weight than the configured one."""
-    _order(target, _weight(value), (file, redis, namespace), waits=wait, timeout_s=timeout)
+    _order(target, _weight(value), (file, redis, namespace), waits=wait, timeout_s=timeout, as_json=as_json)
 
 
-def _order(target: str, wish: Admin | float | None, where: Where, *, waits: bool, timeout_s: float | None) -> None:
-    import asyncio
-
+def _order(
+    target: str, wish: Admin | float | None, where: Where, *, waits: bool, timeout_s: float | None, as_json: bool
+) -> None:
     from sidecar.cli.order import Order, carry_out
-    from sidecar.cli.settle import look_at
-    from sidecar.status import UnreadableError
 
     if timeout_s is not None and not 0 <= timeout_s < math.inf:
         raise TroubleError(WRONG_USE, f"--timeout: {timeout_s:g} is no number of seconds")
-    file, redis, namespace = where
-    place = look_at(file, os.environ, {"--redis": redis, "--namespace": namespace})
     watch_s = timeout_s if timeout_s is not None else PATIENCE_S if waits else WATCH_S
     order = Order(target=target, wish=wish, waits=waits, timeout_s=watch_s)
-    try:
-        status = asyncio.run(carry_out(place, order, say=typer.echo, warn=_warn))
-    except UnreadableError as error:
-        raise TroubleError(FAILED, f"store.url: {error}") from error
-    raise typer.Exit(status)
+    outcome = ask(carry_out(place_of(*where), order, say=speaker(as_json=as_json), warn=_warn))
+    if as_json:
+        typer.echo(json.dumps(outcome.as_json(), indent=2))
+    raise typer.Exit(outcome.status)
 
 
 def _weight(text: str) -> float | None:
@@ -116,4 +115,4 @@ def _weight(text: str) -> float | None:
 
 
 def _warn(text: str) -> None:
-    typer.echo(f"sidebeat: warning: {text}", err=True)
+    complain(f"warning: {text}")

@@ -5,8 +5,8 @@ import getpass
 import math
 import socket
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
 from sidecar.admin import Asked, ask
 from sidecar.cli.settle import Place
@@ -14,7 +14,7 @@ from sidecar.cli.target import resolve
 from sidecar.cli.trouble import FAILED
 from sidecar.contract.keys import PoolKeys
 from sidecar.contract.model import Admin
-from sidecar.status import BackendStatus, PoolStatus, Status, read_status, store_at
+from sidecar.status import BackendStatus, Status, read_status, store_at, warning_without
 
 LOOK_S = 0.1
 
@@ -40,8 +40,26 @@ class Order:
         return self.wish in (Admin.DRAIN, Admin.MAINT) or self.wish == 0
 
 
-async def carry_out(place: Place, order: Order, *, say: Say, warn: Say) -> int:
-    """Record it and say what became of it; the exit status.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of an order, and the exit status."""
+
+    errand: "Errand"
+    asked: Asked
+    progress: "Progress"
+    status: int
+
+    def as_json(self) -> dict[str, object]:
+        """What `--json` prints: a stable contract, so fields are added and never renamed."""
+        return {
+            "pool": self.errand.pool, "backend": self.errand.backend, "before": self.asked.before,
+            "after": self.asked.after, "since_ms": self.asked.since_ms, **asdict(self.progress),
+            "is_in_force": self.progress.is_in_force,
+        }  # fmt: skip
+
+
+async def carry_out(place: Place, order: Order, *, say: Say, warn: Say) -> Outcome:
+    """Record it and say what became of it.
 
     Raises:
         TroubleError: there is no such pool or backend; nothing was written.
@@ -50,14 +68,16 @@ async def carry_out(place: Place, order: Order, *, say: Say, warn: Say) -> int:
     status = await read_status(place.url, place.namespace, place.pools)
     known = {name: {*pool.backends, *place.members.get(name, ())} for name, pool in status.pools.items()}
     pool, backend = resolve(order.target, known)
-    if order.ends_work and not _has_others(status.pools[pool], known[pool] - {backend}):
-        warn(f"no other backend of {pool} takes traffic: without {backend} it serves nobody")
+    if order.ends_work and (words := warning_without(pool, status.pools[pool], backend, known[pool])):
+        warn(words)
     async with store_at(place.url) as store:
         asked = await ask(store, PoolKeys(place.namespace, pool), backend, order.wish, by=_who())
     say(_headline(f"{pool}/{backend}", asked))
-    return await _follow(
-        place, order, Errand(pool=pool, backend=backend, wish=order.wish, since_ms=asked.since_ms), say
-    )
+    errand = Errand(pool=pool, backend=backend, wish=order.wish, since_ms=asked.since_ms)
+    progress = await _follow(place, order, errand)
+    say(_in_words(progress, order))
+    is_enough = not order.waits or is_done(progress, order)
+    return Outcome(errand=errand, asked=asked, progress=progress, status=0 if is_enough else FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +134,8 @@ def _is_as_wished(backend: BackendStatus, wish: Admin | float | None) -> bool:
     return wish is None or math.isclose(backend.weight, wish, rel_tol=1e-5)
 
 
-async def _follow(place: Place, order: Order, errand: Errand, say: Say) -> int:
-    """Watch it come into force; the exit status, which is 1 only for who waits and is disappointed."""
+async def _follow(place: Place, order: Order, errand: Errand) -> Progress:
+    """Watch it come into force; how far it has come in the end."""
     ends = time.monotonic() + order.timeout_s
     while True:
         progress = progress_of(await read_status(place.url, place.namespace, place.pools), errand)
@@ -125,10 +145,8 @@ async def _follow(place: Place, order: Order, errand: Errand, say: Say) -> int:
             or time.monotonic() >= ends
             or not (progress.is_led or order.waits)
         ):
-            break
+            return progress
         await asyncio.sleep(LOOK_S)
-    say(_in_words(progress, order))
-    return 0 if not order.waits or is_done(progress, order) else FAILED
 
 
 def is_done(progress: Progress, order: Order) -> bool:
@@ -158,16 +176,6 @@ def _headline(target: str, asked: Asked) -> str:
     if asked.before == asked.after:
         return f"{target}: {asked.after}, as before"
     return f"{target}: {asked.after} (was {asked.before})"
-
-
-def _has_others(pool: PoolStatus, others: Collection[str]) -> bool:
-    """Whether one of these takes traffic, as does one that nothing was published of."""
-    return any(name not in pool.backends or _takes_traffic(pool.backends[name]) for name in others)
-
-
-def _takes_traffic(backend: BackendStatus) -> bool:
-    is_wanted = backend.admin == Admin.READY and backend.weight > 0 and not backend.pending
-    return is_wanted and not backend.ejected_ms and backend.state not in ("unhealthy", "draining")
 
 
 def _who() -> str:

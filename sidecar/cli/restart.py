@@ -1,5 +1,6 @@
 """`sidebeat restart`: new workers in place of the old ones, one after the other, on this machine."""
 
+import json
 import os
 import signal
 import time
@@ -9,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from sidecar.cli.options import File, Namespace, Redis
+from sidecar.cli.options import File, Json, Namespace, Redis, speaker
 from sidecar.cli.trouble import FAILED, TroubleError
 from sidecar.contract.masters import Master, find_masters
 
@@ -23,11 +24,12 @@ Look = Callable[[], Master | None]
 def restart(
     *,
     instance: Annotated[str | None, typer.Option(metavar="NAME", help="Which master; all of this host.")] = None,
+    as_json: Json = False,
     file: File = None,
     redis: Redis = None,
     namespace: Namespace = None,
 ) -> None:
-    """Replace all workers, each new one first, under the config in force; streams are asked to end."""
+    """Replace all workers, each new one first. The config stays the one in force; streams are asked to end."""
     from sidecar.cli.settle import namespace_of
     from sidecar.contract.rundir import run_directory
 
@@ -37,16 +39,18 @@ def restart(
         named = f" under the name {instance!r}" if instance else ""
         place = run_directory(where, os.environ)
         raise TroubleError(FAILED, f"no workers of the namespace {where!r} run here{named}; looked in {place}")
-    for master in masters:
-        _restart(master, partial(_look, where, master.pid))
+    say = speaker(as_json=as_json)
+    done = [_restart(master, partial(_look, where, master.pid), say) for master in masters]
+    if as_json:
+        typer.echo(json.dumps(done, indent=2))
 
 
 def _look(namespace: str, pid: int) -> Master | None:
     return next((each for each in find_masters(namespace, os.environ) if each.pid == pid), None)
 
 
-def _restart(before: Master, look: Look) -> None:
-    """Have one master do it, and wait until it has.
+def _restart(before: Master, look: Look, say: Callable[[str], object]) -> dict[str, object]:
+    """Have one master do it, and wait until it has; what `--json` tells of it.
 
     Raises:
         TroubleError: not all of its workers are replaced.
@@ -56,12 +60,14 @@ def _restart(before: Master, look: Look) -> None:
         os.kill(before.pid, signal.SIGUSR2)
     except OSError as error:
         raise TroubleError(FAILED, f"{name}: {os.strerror(error.errno or 0).lower()}") from error
-    typer.echo(f"{name}: restarting")
+    say(f"{name}: restarting")
     after = _until_over(before, look, began)
     done = f"{after.replaced} of {after.to_replace} workers replaced"
     if after.failure is not None:
         raise TroubleError(FAILED, f"{name}: {done}, the others serve on: {after.failure}")
-    typer.echo(f"{name}: {done} in {time.monotonic() - began:.1f} s; the old ones drain")
+    took_s = time.monotonic() - began
+    say(f"{name}: {done} in {took_s:.1f} s; the old ones drain")
+    return {"instance": after.instance, "pid": after.pid, "replaced": after.replaced, "took_s": round(took_s, 3)}
 
 
 def _until_over(before: Master, look: Look, began: float) -> Master:

@@ -11,6 +11,7 @@ def summary(config: Config) -> Iterator[str]:
     listen, store = config.listen, config.store
     yield f"proxy    {', '.join(listen.binds_as_written)}; {_count(listen.workers, 'worker')}"
     yield f"admin    {listen.admin}"
+    yield f"console  {listen.console if config.console.enabled else 'off'}"
     url = without_password(store.url) if store.url else "a private one that `sidebeat up` starts"
     yield f"store    {url}; namespace {store.namespace}, host {store.host}"
     for name, pool in config.pools.items():

@@ -18,13 +18,22 @@ def resolve(text: str, known: Mapping[str, Collection[str]]) -> tuple[str, str]:
     if not (written and slash and backend):
         raise TroubleError(WRONG_USE, f"{text!r} is not POOL/BACKEND")
     pool = resolve_pool(written, known)
-    if not known[pool]:
+    require_backend(pool, backend, known[pool])
+    return pool, backend
+
+
+def require_backend(pool: str, backend: str, known: Collection[str]) -> None:
+    """Refuse a backend that is not one of the pool's.
+
+    Raises:
+        TroubleError: it is not, or nobody knows of any.
+    """
+    if not known:
         raise TroubleError(
             FAILED, f"nothing is known of the backends of {pool}: its view cannot be read, or there is none"
         )
-    if backend not in known[pool]:
-        raise TroubleError(WRONG_USE, f"the pool {pool} has no backend {backend!r}, only {_list(known[pool])}")
-    return pool, backend
+    if backend not in known:
+        raise TroubleError(WRONG_USE, f"the pool {pool} has no backend {backend!r}, only {_list(known)}")
 
 
 def resolve_pool(written: str, known: Collection[str]) -> str:

@@ -1,5 +1,7 @@
 """How a command ends when it cannot do what it was asked: a line for each reason, and an exit status."""
 
+import typer
+
 FAILED = 1
 WRONG_USE = 2
 
@@ -11,3 +13,8 @@ class TroubleError(Exception):
         super().__init__(*lines)
         self.status = status
         self.lines = lines
+
+
+def complain(text: str) -> None:
+    """Say it on stderr."""
+    typer.echo(f"sidebeat: {text}", err=True)

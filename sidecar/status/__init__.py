@@ -1,27 +1,36 @@
 """What a person, a script or `up` wants to know of a running system, read from Redis and from nowhere else."""
 
 from sidecar.status.happened import Happening, latest, newest, since
+from sidecar.status.history import History, histories
 from sidecar.status.keys import Entry, read_keys, show_keys
-from sidecar.status.read import pool_names, read_status, store_at
+from sidecar.status.read import backend_ids, known_backends, pool_names, read_reports, read_status, store_at
 from sidecar.status.records import BackendStatus, LimitStatus, PoolStatus, Status, UnreadableError, WorkerStatus
-from sidecar.status.table import show_status
+from sidecar.status.table import printable, show_status
+from sidecar.status.traffic import warning_without
 
 __all__ = [
     "BackendStatus",
     "Entry",
     "Happening",
+    "History",
     "LimitStatus",
     "PoolStatus",
     "Status",
     "UnreadableError",
     "WorkerStatus",
+    "backend_ids",
+    "histories",
+    "known_backends",
     "latest",
     "newest",
     "pool_names",
+    "printable",
     "read_keys",
+    "read_reports",
     "read_status",
     "show_keys",
     "show_status",
     "since",
     "store_at",
+    "warning_without",
 ]

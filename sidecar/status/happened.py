@@ -56,7 +56,7 @@ async def latest(store: Redis, keys: PoolKeys, *, backend: str | None, count: in
     """
     found: list[Happening] = []
     end = until
-    while len(found) < count and (entries := await _entries(store.xrevrange(keys.events, max=end, count=BATCH))):
+    while len(found) < count and (entries := await entries_of(store.xrevrange(keys.events, max=end, count=BATCH))):
         found += _told(keys, entries, backend)
         end = f"({entries[-1][0]}"
     return found[:count][::-1]
@@ -68,7 +68,7 @@ async def since(store: Redis, keys: PoolKeys, *, backend: str | None, after: str
     Raises:
         RedisError, OSError: as ``latest``.
     """
-    entries = await _entries(store.xrange(keys.events, min=f"({after}", count=BATCH))
+    entries = await entries_of(store.xrange(keys.events, min=f"({after}", count=BATCH))
     return [*_told(keys, entries, backend)], entries[-1][0] if entries else after
 
 
@@ -78,11 +78,16 @@ async def newest(store: Redis, keys: PoolKeys) -> str:
     Raises:
         RedisError, OSError: as ``latest``.
     """
-    entries = await _entries(store.xrevrange(keys.events, count=1))
+    entries = await entries_of(store.xrevrange(keys.events, count=1))
     return entries[0][0] if entries else "0-0"
 
 
-async def _entries(reply: Any) -> list[tuple[str, Mapping[str, str]]]:  # noqa: ANN401  # redis-py's types lie here
+async def entries_of(reply: Any) -> list[tuple[str, Mapping[str, str]]]:  # noqa: ANN401  # redis-py's types lie here
+    """What a stream answers; nothing where there is no stream.
+
+    Raises:
+        RedisError, OSError: the store does not answer.
+    """
     try:
         entries: list[tuple[str, Mapping[str, str]]] = await reply
     except ResponseError as error:

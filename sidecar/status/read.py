@@ -14,6 +14,7 @@ from sidecar.contract.codec import ContractError, decode_view, reading_from_hash
 from sidecar.contract.connect import connect, plainly, without_password
 from sidecar.contract.keys import PoolKeys, pools_index
 from sidecar.contract.model import Intent, Report, Verdict, View
+from sidecar.status.figures import number_of, whole_of
 from sidecar.status.limits import limits_of, quota_key
 from sidecar.status.records import BackendStatus, LimitStatus, PoolStatus, Status, UnreadableError, WorkerStatus
 
@@ -75,6 +76,37 @@ async def pool_names(store: Redis, namespace: str) -> list[str]:
     return sorted(name for name in index or () if POOL_NAME.fullmatch(name))
 
 
+async def backend_ids(store: Redis, keys: PoolKeys) -> list[str]:
+    """The backends in a pool's view; none where there is none that can be read.
+
+    Raises:
+        RedisError, OSError: the store does not answer.
+    """
+    [raw] = await _ask(store, ("GET", keys.view))
+    return list(_view(raw)[0].backends)
+
+
+async def known_backends(url: str, namespace: str) -> dict[str, list[str]]:
+    """The backends of every published pool, by the pool's name in keys.
+
+    Raises:
+        UnreadableError: as ``store_at``.
+    """
+    async with store_at(url) as store:
+        names = await pool_names(store, namespace)
+        return {name: await backend_ids(store, PoolKeys(namespace, name)) for name in names}
+
+
+async def read_reports(store: Redis, keys: PoolKeys) -> list[Report]:
+    """What the workers of a pool report, counters and all.
+
+    Raises:
+        RedisError, OSError: the store does not answer.
+    """
+    [members] = await _ask(store, ("ZRANGE", keys.workers, "0", "-1"))
+    return _reports(map(_fields, await _ask(store, *(("HGETALL", keys.worker(member)) for member in members or ()))))
+
+
 async def _ask(store: Redis, *commands: Sequence[str]) -> list[Any]:
     """The replies, in one round trip; None for a key that holds something of another type."""
     pipeline = store.pipeline(transaction=False)
@@ -118,11 +150,11 @@ async def _pool(store: Redis, keys: PoolKeys, now_ms: int) -> PoolStatus:
     (raw_view, beat, leader, _, admin), replies = await _keys(store, keys)
     view, problem = _view(raw_view)
     ids = list(view.backends)
-    reports = _reports(replies[len(ids) :])
+    reports = _reports(replies[len(ids) :], in_brief=True)
     limits = await _limits(store, keys, ids, now_ms)
     intents, _ = intents_of(_fields(admin))
     beat = _fields(beat)
-    told_ms = _whole(beat.get("redis_ms"))
+    told_ms = whole_of(beat.get("redis_ms"))
     return PoolStatus(
         epoch=view.epoch or None,
         age_ms=None if told_ms is None else max(0, now_ms - told_ms),
@@ -165,12 +197,12 @@ def _fields(reply: object) -> Fields:
     return reply if isinstance(reply, dict) else {}
 
 
-def _reports(hashes: Iterable[Fields]) -> list[Report]:
+def _reports(hashes: Iterable[Fields], *, in_brief: bool = False) -> list[Report]:
     """The reports that can be read; a worker whose key expired is gone."""
     reports = []
     for fields in hashes:
         try:
-            reports.append(report_from_hash(fields))
+            reports.append(report_from_hash(fields, in_brief=in_brief))
         except ContractError:
             continue
     return sorted(reports, key=lambda report: (report.host, report.instance, report.slot))
@@ -180,7 +212,7 @@ def _backend(
     verdict: Verdict, fields: Fields, reports: Sequence[Report], intent: Intent, limits: LimitStatus | None
 ) -> BackendStatus:
     reading = reading_from_hash(fields)
-    asked = _whole(fields.get("asked")) or None
+    asked = whole_of(fields.get("asked")) or None
     is_pending = intent.since_ms > (asked or 0)
     counted = [report.tallies[verdict.id].inflight for report in reports if verdict.id in report.tallies]
     return BackendStatus(
@@ -196,14 +228,17 @@ def _backend(
         fail_streak=reading.fail_streak,
         ejected_ms=verdict.ejected_ms,
         ramp_ms=verdict.ramp_ms,
-        inflight=sum(counted) if counted else _whole(fields.get("inflight")),
-        rps=_number(fields.get("rps")),
-        error_ratio=_number(fields.get("error_ratio")),
+        inflight=sum(counted) if counted else whole_of(fields.get("inflight")),
+        rps=number_of(fields.get("rps")),
+        error_ratio=number_of(fields.get("error_ratio")),
         asked=asked,
         asked_by=None if is_pending else intent.by or None,
         pending=in_words(intent) if is_pending else None,
         ejected_on=_ejecting(verdict.id, reports),
         limits=limits,
+        share=number_of(fields.get("share")),
+        p50_ms=number_of(fields.get("p50_ms")),
+        p99_ms=number_of(fields.get("p99_ms")),
     )
 
 
@@ -233,15 +268,3 @@ def _worker(report: Report, now_ms: int) -> WorkerStatus:
         age_ms=max(0, now_ms - report.heartbeat_ms),
         under_way=report.under_way,
     )
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if 0 <= value < 1e12 else None
-
-
-def _whole(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() and len(text) < 16 else None

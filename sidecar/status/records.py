@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field
 
 from sidecar.contract.model import UnderWay
 
+FRESH_MS = 3_000
+"""A view that was heard of within this is fresh, as workers see it, too."""
+
 
 class UnreadableError(RuntimeError):
     """The store does not answer, or does not let us read; the message says why, in one line."""
@@ -32,7 +35,8 @@ class LimitStatus:
 class BackendStatus:
     """One backend: its eligibility as the workers see it, its latest probe, its traffic.
 
-    ``inflight`` is over all workers that report; ``rps`` and ``error_ratio`` are what the monitor makes of it.
+    ``inflight`` is over all workers that report; ``rps``, ``error_ratio``, ``share`` of the pool's requests, and
+    ``p50_ms`` and ``p99_ms`` of the times to headers in the last ten seconds are what the monitor makes of it.
     ``ejected_ms`` is for the whole fleet, ``ejected_on`` names the instances that eject it for themselves.
     ``asked`` is when the operator asked for what is in force, ``asked_by`` who did; ``pending`` is what was asked for
     and is not in force yet, in words. ``limits`` is None where there are none, or no worker that keeps them.
@@ -58,6 +62,9 @@ class BackendStatus:
     pending: str | None
     ejected_on: tuple[str, ...] = ()
     limits: LimitStatus | None = None
+    share: float | None = None
+    p50_ms: float | None = None
+    p99_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +99,11 @@ class PoolStatus:
     suspect: str | None
     backends: Mapping[str, BackendStatus]
     workers: list[WorkerStatus]
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether no monitor was heard from lately: what it says of the pool is old."""
+        return self.age_ms is None or self.age_ms > FRESH_MS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,8 +10,6 @@ from sidecar.status.records import BackendStatus, LimitStatus, PoolStatus, Statu
 
 WIDE = 240
 """Columns where the output is no terminal: a pipe gets whole lines."""
-SILENT_MS = 3_000
-"""A monitor that was heard from within this leads on a fresh view (design: at most 3 s)."""
 STYLES = {"healthy": "green", "degraded": "yellow", "unhealthy": "red", "draining": "yellow", "unknown": "dim"}
 
 
@@ -23,12 +21,12 @@ def show_status(status: Status) -> None:
     if not status.pools:
         console.print(f"no pool is published in the namespace {status.namespace!r}")
     for name, pool in status.pools.items():
-        console.print(Text.assemble((printable(name), "bold"), f"  {_headline(pool)}"))
+        console.print(Text.assemble((printable(name), "bold"), f"  {headline(pool)}"))
         if pool.backends:
             console.print(_backends(pool, status.now_ms))
         if any(backend.limits for backend in pool.backends.values()):
             console.print(_limits(pool))
-        console.print(_workers(pool) if pool.workers else " no worker reports")
+        console.print(workers_table(pool) if pool.workers else " no worker reports")
 
 
 def printable(text: str) -> str:
@@ -48,7 +46,13 @@ def duration(milliseconds: float) -> str:
     return f"{seconds / 3_600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
 
 
-def _headline(pool: PoolStatus) -> str:
+def milliseconds(value: float | None) -> str:
+    """A time that was measured; empty where none was."""
+    return "" if value is None else f"{value:.1f} ms" if value < 100 else f"{value:.0f} ms"
+
+
+def headline(pool: PoolStatus) -> str:
+    """Which epoch, who leads, and how fresh what is known of the pool is."""
     parts = [f"epoch {pool.epoch}"] if pool.epoch else []
     if pool.problem:
         parts.append(printable(pool.problem))
@@ -58,29 +62,32 @@ def _headline(pool: PoolStatus) -> str:
         parts.append("no monitor leads")
     if pool.age_ms is not None:
         heard = f"heard from {duration(pool.age_ms)} ago"
-        parts.append(heard if pool.age_ms <= SILENT_MS else f"last {heard}: what follows is that old")
+        parts.append(f"last {heard}: what follows is that old" if pool.is_silent else heard)
     if pool.suspect:
         parts.append(f"monitor_suspect, verdicts are held: {printable(pool.suspect)}")
     return ", ".join(parts)
 
 
 def _backends(pool: PoolStatus, now_ms: int) -> Table:
-    table = _table("BACKEND", "STATE", "SINCE", "WEIGHT", "PROBE", "IN FLIGHT", "REASON")
+    table = plain_table("BACKEND", "STATE", "SINCE", "WEIGHT", "PROBE", "REQ/S", "P50", "P99", "IN FLIGHT", "REASON")
     for name, backend in pool.backends.items():
         since = "" if backend.since is None else f"{duration(max(0, now_ms - backend.since))} ago"
         table.add_row(
             Text(printable(name)),
-            Text(_state(backend), style=STYLES.get(backend.state, "")),
+            Text(state_of(backend), style=STYLES.get(backend.state, "")),
             since,
             f"{backend.weight:g}",
-            "" if backend.probe_ms is None else f"{backend.probe_ms:.1f} ms",
+            milliseconds(backend.probe_ms),
+            "" if backend.rps is None else f"{backend.rps:.1f}",
+            milliseconds(backend.p50_ms),
+            milliseconds(backend.p99_ms),
             "" if backend.inflight is None else str(backend.inflight),
-            Text(printable(_reason(backend, now_ms))),
+            Text(printable(reason_of(backend, now_ms))),
         )
     return table
 
 
-def _state(backend: BackendStatus) -> str:
+def state_of(backend: BackendStatus) -> str:
     """The verdict, and what of the operator or the ejection stands against it."""
     extra = [backend.admin] if backend.admin != "ready" else []
     extra += [f"ejected for {duration(backend.ejected_ms)}"] if backend.ejected_ms else []
@@ -88,7 +95,7 @@ def _state(backend: BackendStatus) -> str:
     return ", ".join([backend.state, *extra])
 
 
-def _reason(backend: BackendStatus, now_ms: int) -> str:
+def reason_of(backend: BackendStatus, now_ms: int) -> str:
     """What the operator asked for and when, before what the probes say."""
     parts = [backend.reason]
     if backend.asked and backend.asked_by and backend.admin != "ready":
@@ -100,7 +107,7 @@ def _reason(backend: BackendStatus, now_ms: int) -> str:
 
 
 def _limits(pool: PoolStatus) -> Table:
-    table = _table("LIMITED", "IN FLIGHT", "PLACES BY INSTANCE", "REQUESTS")
+    table = plain_table("LIMITED", "IN FLIGHT", "PLACES BY INSTANCE", "REQUESTS")
     for name, backend in pool.backends.items():
         if (limits := backend.limits) is None:
             continue
@@ -118,29 +125,38 @@ def _requests(limits: LimitStatus) -> str:
     return f"{limits.requests} of {limits.max_requests} leased in this window of {duration(limits.window_ms or 0)}"
 
 
-def _workers(pool: PoolStatus) -> Table:
-    table = _table("WORKER", "PID", "APPLIED EPOCH", "VIEW AGE", "HEARD FROM", "")
-    for worker in pool.workers:
+def workers_table(pool: PoolStatus, limit: int | None = None) -> Table:
+    """A line for each worker of a pool, or for so many: first those that drain, or lag behind the view."""
+    table = plain_table("WORKER", "PID", "APPLIED EPOCH", "VIEW AGE", "HEARD FROM", "UNDER WAY")
+    for worker in _most_telling(pool, limit):
         table.add_row(
             Text(printable(f"{worker.host}:{worker.instance}:{worker.slot}")),
             str(worker.pid),
-            _lag(worker, pool),
+            lag_of(worker, pool),
             "never had one" if worker.view_age_ms is None else duration(worker.view_age_ms),
             f"{duration(worker.age_ms)} ago",
-            _progress(worker),
+            progress_of(worker),
         )
     return table
 
 
-def _progress(worker: WorkerStatus) -> str:
-    """How far one is that drains."""
+def _most_telling(pool: PoolStatus, limit: int | None) -> list[WorkerStatus]:
+    if limit is None:
+        return pool.workers
+    told = sorted(pool.workers, key=lambda worker: (not worker.draining, worker.applied_epoch))[:limit]
+    return [worker for worker in pool.workers if worker in told]
+
+
+def progress_of(worker: WorkerStatus) -> str:
+    """What a worker has under way; of one that drains, how much is left, down to the connections that rest."""
+    counts = {kind: count for kind, count in asdict(worker.under_way).items() if count}
     if not worker.draining:
-        return ""
-    left = [f"{count} {kind}" for kind, count in asdict(worker.under_way).items() if count]
-    return f"draining: {', '.join(left)} left" if left else "draining"
+        return ", ".join(f"{count} {kind}" for kind, count in counts.items() if kind != "idle")
+    left = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    return f"draining: {left} left" if left else "draining"
 
 
-def _lag(worker: WorkerStatus, pool: PoolStatus) -> str:
+def lag_of(worker: WorkerStatus, pool: PoolStatus) -> str:
     """The epoch a worker routes on, against the published one; epochs are close to unix milliseconds."""
     behind = (pool.epoch or 0) - worker.applied_epoch
     if not worker.applied_epoch or behind <= 0:
@@ -148,7 +164,8 @@ def _lag(worker: WorkerStatus, pool: PoolStatus) -> str:
     return f"{worker.applied_epoch} (behind by {duration(behind)})"
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str) -> Table:
+    """A table without lines."""
     table = Table(box=None, pad_edge=True, header_style="dim")
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -1,5 +1,7 @@
 """The addresses of the proxy and of the admin endpoints, tried before anything is started.
 
+The console's may be another monitor's, who leads and serves the same page: of that only a port 0 is settled.
+
 gunicorn takes five and a half seconds and eleven lines for a port in use (measured, gunicorn 27); a person deserves
 one line at once. The worker binds them again itself, so whoever comes between is still told, only later.
 """
@@ -31,7 +33,12 @@ def settle(listen: Listen) -> Listen:
     """
     binds = [str(_settle("--bind (listen.bind)", address)) for address in listen.public_sockets]
     admin = str(_settle("--admin (listen.admin)", listen.admin_socket))
-    return listen.model_copy(update={"bind": binds if len(binds) > 1 else binds[0], "admin": admin})
+    console = listen.console_socket
+    if not console.path and not console.port:
+        console = _settle("--console (listen.console)", console)
+    return listen.model_copy(
+        update={"bind": binds if len(binds) > 1 else binds[0], "admin": admin, "console": str(console)}
+    )
 
 
 def _settle(name: str, address: Socket) -> Socket:

@@ -14,12 +14,13 @@ from pathlib import Path
 from sidecar.child import Child, adopt_orphans, how_it_ended
 from sidecar.contract.config import Config, Listen
 from sidecar.contract.events import Event, line
+from sidecar.contract.rundir import console_token
 from sidecar.store import Claim, ClaimedError, EmbeddedStore, StoreError
 from sidecar.terminal import Terminal
 from sidecar.up.keeper import WRONG_USE, keep
 from sidecar.up.ports import AddressError, settle
 from sidecar.up.supply import DEMONSTRATION, announce, private_store, reach
-from sidecar.up.tell import Say, aloud, greeting, opening, watch
+from sidecar.up.tell import Say, aloud, greeting, opening, silent, watch
 
 MONITOR_STOPS_WITHIN_S = 3.0
 BEYOND_DRAIN_S = 3.0
@@ -46,12 +47,12 @@ class Outcome:
     reason: str | None = None
 
 
-def our_commands(config_path: Path | None) -> Commands:
+def our_commands(config_path: Path | None, *, quiet: bool = False) -> Commands:
     """Our own monitor and worker; -P keeps somebody else's ``worker.py`` in the current directory out."""
-    file = ("-c", str(config_path.absolute())) if config_path else ()
+    flags = [*(("-c", str(config_path.absolute())) if config_path else ()), *(("--quiet",) if quiet else ())]
     return Commands(
-        monitor=(sys.executable, "-P", "-m", "sidecar", "monitor", *file),
-        worker=(sys.executable, "-P", "-m", "worker", *file),
+        monitor=(sys.executable, "-P", "-m", "sidecar", "monitor", *flags),
+        worker=(sys.executable, "-P", "-m", "worker", *flags),
     )
 
 
@@ -61,7 +62,7 @@ async def run(
     config_path: Path | None,
     *,
     commands: Commands | None = None,
-    say: Say = aloud,
+    quiet: bool = False,
 ) -> int:
     """Run everything until a signal or until something ends that is not started again.
 
@@ -70,11 +71,13 @@ async def run(
     Args:
         environ: the environment of the children, which carries what flags said over the file.
         commands: what is started in place of our own programs.
+        quiet: say nothing but errors, and have our own programs do so.
 
     Returns:
         The exit status: 0 after a signal, 1 when something cannot run, 2 when a part does not accept its config.
     """
-    outcome = await Up(config, environ, commands or our_commands(config_path), say).run()
+    programs = commands or our_commands(config_path, quiet=quiet)
+    outcome = await Up(config, environ, programs, silent if quiet else aloud).run()
     if outcome.reason:
         print(f"sidebeat up: {outcome.reason}", file=sys.stderr, flush=True)  # noqa: T201 - for the user
     return outcome.status
@@ -193,7 +196,8 @@ class Up:
 
     async def _tell(self, url: str, worker: Child) -> None:
         try:
-            for text in opening(self._config, url, found_by_itself=self._claim is not None):
+            token_file = console_token(self._config.store.namespace, self._environ)
+            for text in opening(self._config, url, found_by_itself=self._claim is not None, token_file=token_file):
                 self._say(text)
             await watch(self._config, url, worker.pid or 0, self._say)
         except Exception:  # what is only said must not end what runs
@@ -246,6 +250,8 @@ def _told_to_children(written: Config, settled: Listen, url: str) -> dict[str, s
         told["SIDEBEAT_LISTEN__BIND"] = bind if isinstance(bind, str) else json.dumps(bind)
     if settled.admin != written.listen.admin:
         told["SIDEBEAT_LISTEN__ADMIN"] = settled.admin
+    if settled.console != written.listen.console:
+        told["SIDEBEAT_LISTEN__CONSOLE"] = settled.console
     return told
 
 

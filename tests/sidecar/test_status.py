@@ -9,17 +9,16 @@ import pytest
 from redis.asyncio import Redis
 
 import sidecar.status.read as read_module
+from published import EPOCH, Fields, publish, report
 from redis_server import RedisServer
 from sidecar.admin import ask
-from sidecar.contract.codec import backend_hash, encode_view, report_hash
+from sidecar.contract.codec import encode_view
 from sidecar.contract.connect import connect
-from sidecar.contract.keys import PoolKeys, pools_index, worker_member
-from sidecar.contract.model import Admin, Health, Reading, Report, Tally, Verdict, View
+from sidecar.contract.keys import PoolKeys, pools_index
+from sidecar.contract.model import Admin, Health, Verdict, View
 from sidecar.status import Entry, Status, UnreadableError, read_keys, read_status, show_keys, show_status
 from sidecar.status.table import duration, printable
 
-Fields = dict[Any, Any]
-EPOCH = 1_763_900_000_123
 DOWN = Verdict(
     id="b",
     url="http://10.0.0.2:80",
@@ -34,51 +33,6 @@ UP = Verdict(id="a", url="http://10.0.0.1:80", state=Health.HEALTHY, reason="200
 async def store(shared_redis: RedisServer):
     async with connect(shared_redis.url) as client:
         yield client
-
-
-async def now_ms(store: Redis) -> int:
-    seconds, microseconds = await store.time()
-    return seconds * 1_000 + microseconds // 1_000
-
-
-async def publish(store: Redis, keys: PoolKeys, *verdicts: Verdict, leader: bool = True, age_ms: int = 400) -> None:
-    """Everything a monitor writes, as it writes it."""
-    view = View(
-        epoch=EPOCH,
-        token=7,
-        store_id="s1",
-        config_hash="c0ffee",
-        backends={verdict.id: verdict for verdict in verdicts},
-    )
-    await store.sadd(pools_index(keys.namespace), keys.pool)
-    await store.set(keys.view, encode_view(view))
-    beat: Fields = {
-        "seq": 1,
-        "epoch": EPOCH,
-        "store_id": "s1",
-        "redis_ms": await now_ms(store) - age_ms,
-        "leader": "web-1:42",
-    }
-    await store.hset(keys.beat, mapping=beat)
-    for verdict in verdicts:
-        reading = Reading(ok_streak=3, probe_ms=4.25, ttfb_ms=3.5)
-        await store.hset(keys.backend(verdict.id), mapping=Fields(backend_hash(verdict, reading)))
-    if leader:
-        await store.hset(keys.leader, mapping={"owner": "web-1:42", "token": 7, "until_ms": 0})
-
-
-async def report(
-    store: Redis, keys: PoolKeys, slot: int, *, epoch: int = EPOCH, inflight: int = 2, ejected_ms: int = 0
-) -> None:
-    """What one worker writes."""
-    heartbeat = await now_ms(store)
-    worker = Report(
-        host="web-1", instance="i1", slot=slot, pid=100 + slot, incarnation="x", heartbeat_ms=heartbeat,
-        applied_epoch=epoch, view_age_ms=250, tallies={"a": Tally(inflight=inflight, ejected_ms=ejected_ms)},
-    )  # fmt: skip
-    member = worker_member("web-1", "i1", slot)
-    await store.zadd(keys.workers, {member: heartbeat})
-    await store.hset(keys.worker(member), mapping=Fields(report_hash(worker)))
 
 
 async def read(shared_redis: RedisServer, namespace: str, *pools: str) -> Status:
@@ -102,6 +56,7 @@ async def test_a_backend_is_shown_with_state_reason_since_and_latency(
         "since": EPOCH - 12_000, "admin": "ready", "weight": 1.0, "probe_ms": 4.2, "ttfb_ms": 3.5, "ok_streak": 3,
         "fail_streak": 0, "ejected_ms": 0, "ramp_ms": 0, "inflight": None, "rps": None, "error_ratio": None,
         "asked": None, "asked_by": None, "pending": None, "ejected_on": [], "limits": None,
+        "share": None, "p50_ms": None, "p99_ms": None,
     }  # fmt: skip
 
 

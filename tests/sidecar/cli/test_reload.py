@@ -1,5 +1,6 @@
 """`sidebeat reload` where there is nothing to reload; with all that runs it is in ``tests/process/test_reload.py``."""
 
+import json
 import os
 import signal
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from processes import Program
+from redis_server import RedisServer
 from sidecar.cli.commands import run
 from sidecar.contract.masters import MASTER, MONITOR
 
@@ -70,3 +72,25 @@ def test_one_that_was_killed_is_not_asked(capsys: Captured):
         gone.wait()
         assert run(["reload"]) == 1
     assert "run here" in capsys.readouterr().err
+
+
+def test_programs_are_told_of_each_in_one_record(capsys: Captured):
+    with stand_in(MONITOR) as monitor, stand_in(MASTER, "a.b: wrong") as master:
+        assert run(["reload", "--json"]) == 2
+    told = json.loads(capsys.readouterr().out)
+    assert [(each["program"], each["pid"], each["applied"], each["problems"]) for each in told] == [
+        ("monitor", monitor.pid, True, []),
+        ("worker", master.pid, False, ["a.b: wrong"]),
+    ]
+
+
+def test_status_shows_what_became_of_the_last_reload(shared_redis: RedisServer, capsys: Captured, tmp_path: Path):
+    file = tmp_path / "sidebeat.toml"
+    file.write_text(f'[store]\nurl = "{shared_redis.url}"\n[pools.api]\nbackends = ["http://127.0.0.1:1"]\n')
+    with stand_in(MONITOR), stand_in(MASTER, "a.b: wrong") as master:
+        assert run(["reload"]) == 2
+        capsys.readouterr()
+        assert run(["status", "-c", str(file)]) == 0
+        assert f"last reload of the worker (pid {master.pid}): refused: a.b: wrong\n" in capsys.readouterr().out
+        assert run(["status", "-c", str(file), "--json"]) == 0
+        assert [each["applied"] for each in json.loads(capsys.readouterr().out)["reloads"]] == [True, False]

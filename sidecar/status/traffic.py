@@ -1,0 +1,27 @@
+"""Who of a pool takes traffic, for whoever is about to take one away. Pure."""
+
+from collections.abc import Collection
+
+from sidecar.contract.model import Admin
+from sidecar.status.records import BackendStatus, PoolStatus
+
+
+def warning_without(name: str, pool: PoolStatus, backend: str, members: Collection[str]) -> str | None:
+    """What happens to a pool that is left by a backend, in words; None where the others take its traffic.
+
+    Args:
+        name: the pool's.
+        pool: as it is.
+        backend: which is to get no more work.
+        members: of the pool; one that nothing was published of is taken for able.
+    """
+    others = [pool.backends.get(each) for each in members if each != backend]
+    if any(other is None or takes_traffic(other) for other in others):
+        return None
+    return f"no other backend of {name} takes traffic: without {backend} it serves nobody"
+
+
+def takes_traffic(backend: BackendStatus) -> bool:
+    """Whether it is wanted and able to, and nothing is asked for that is not in force yet."""
+    is_wanted = backend.admin == Admin.READY and backend.weight > 0 and not backend.pending
+    return is_wanted and not backend.ejected_ms and backend.state not in ("unhealthy", "draining")
