@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)  # until the master has its own handlers; clean up all the same
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # likewise: it would end us, and the file is about to be read
-    log_to_stderr()
+    log_to_stderr(quiet=options.quiet)
     try:
         _serve(options.config, options.instance)
     except ConfigError as error:
@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = _Parser(prog="sidebeat worker", description="The workers that forward traffic, and their gunicorn master.")
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="the config; variables SIDEBEAT_… go over it")
+    parser.add_argument("-q", "--quiet", action="store_true", help="log nothing but errors")
     parser.add_argument("--instance", type=_instance, help="name of this master in keys and reports; default: made up")
     return parser.parse_args(arguments)
 
@@ -75,12 +76,14 @@ def _instance(text: str) -> str:
 def _serve(path: Path | None, instance: str | None) -> None:
     from sidecar.contract.config import load
     from sidecar.contract.connect import store_url
+    from sidecar.contract.log import write_log_as
     from sidecar.contract.masters import Presence
     from worker.secret import with_secrets
-    from worker.server.listeners import bind_all
+    from worker.server.listeners import admin_of, bind_all
 
     environ = dict(os.environ)
     config = with_secrets(load(path, environ), environ)
+    write_log_as(config.log.format)
     store_url(config, environ)
     listeners = tuple(bind_all(config.listen))
     try:
@@ -96,7 +99,7 @@ def _serve(path: Path | None, instance: str | None) -> None:
             instance=name,
             environ=environ,
             file=path.absolute() if path else None,
-            presence=Presence(config.store.namespace, environ, instance=name),
+            presence=Presence(config.store.namespace, environ, instance=name, admin=admin_of(listeners)),
         )
         Application(crew).run()
     finally:

@@ -8,13 +8,15 @@ from collections.abc import Collection
 
 from sidecar.contract.config.pools import Hedging, Retry
 from sidecar.contract.events import Event, line
+from sidecar.contract.latency import quantile
+from sidecar.contract.recent import SAMPLE_S, Recent
 from worker.board import BUCKETS, Board, Writer
-from worker.quantile import quantile
-from worker.recent import SAMPLE_S, Recent
 from worker.retry import Budget
 
 NEVER_S = float("inf")
 """How long one waits before what is not done at all."""
+TELL_S = 10.0
+"""How often the log says so while a budget is used up."""
 _STANDS_S = 50e-6
 """How long a count stands, for each backend: adding one up takes 1 µs for each of a few workers (measured 2026-11), and
 where everything fails every request asks."""
@@ -79,7 +81,7 @@ class Allowance:
             self._retried += 1
             return True
         self._refused += 1
-        if now - self._told_at >= SAMPLE_S:
+        if now - self._told_at >= TELL_S:
             _log.warning(line(Event.RETRY_BUDGET_EXHAUSTED, pool=self._pool, refused=self._refused))
             self._told_at, self._refused = now, 0
         return False

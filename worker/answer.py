@@ -5,9 +5,12 @@ Pure. Plain text, or problem details (RFC 9457) where the client asks for JSON.
 
 import json
 import re
+from collections.abc import Sequence
 
 from worker.failure import CROWDED, REASONS, STATUS, Failure
 from worker.http1 import RequestHead
+
+Fields = Sequence[tuple[bytes, bytes]]
 
 _WANTS_JSON = re.compile(rb"(?i)\r\naccept:[^\r]*application/(?:problem\+)?json")
 
@@ -47,8 +50,13 @@ def error_body(failure: Failure, fields: bytes) -> tuple[bytes, bytes]:
     return b"application/problem+json", json.dumps(problem | {"failure": failure.text}).encode()
 
 
-def error_fields(failure: Failure, fields: bytes, retry_s: int = 1) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """The header fields of our answer and its body; ``retry_s`` is what ``Retry-After`` says where there is one."""
+def error_fields(
+    failure: Failure, fields: bytes, retry_s: int = 1, said: Fields = ()
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The header fields of our answer and its body; ``retry_s`` is what ``Retry-After`` says where there is one.
+
+    ``said`` are further fields.
+    """
     kind, body = error_body(failure, fields)
     headers = [
         (b"Content-Type", kind),
@@ -60,13 +68,16 @@ def error_fields(failure: Failure, fields: bytes, retry_s: int = 1) -> tuple[lis
         headers.append((b"Retry-After", b"%d" % retry_s))
     if failure in (Failure.METHOD_REFUSED, Failure.LAST_HOP):
         headers.append((b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
+    headers.extend(said)
     return headers, body
 
 
-def error_answer(failure: Failure, head: RequestHead, date: bytes, retry_s: int = 1, *, close: bool) -> bytes:
+def error_answer(
+    failure: Failure, head: RequestHead, date: bytes, retry_s: int = 1, said: Fields = (), *, close: bool
+) -> bytes:
     """The whole answer as bytes; without its body where the request was HEAD."""
     status = STATUS[failure]
-    headers, body = error_fields(failure, head.fields, retry_s)
+    headers, body = error_fields(failure, head.fields, retry_s, said)
     headers.append((b"Date", date))
     if close:
         headers.append((b"Connection", b"close"))

@@ -7,11 +7,13 @@ What passes through an attempt that has begun to succeed is the exchange's.
 from typing_extensions import override
 
 from sidecar.contract.model import Backend
+from worker.access import Tried
 from worker.affinity import Wish
+from worker.answer import Fields
 from worker.failure import CROWDED, Failure, Stage
 from worker.headers import Peer, request_head
 from worker.http1 import RequestHead
-from worker.lane import Downstream, Ongoing, Service
+from worker.lane import Downstream, Ongoing, Pace, Service, Watch
 from worker.outlier import is_hard
 from worker.pool import Pool
 from worker.retry import IDEMPOTENT
@@ -28,6 +30,8 @@ class Attempts(Receiver, Ongoing):
     connection: UpstreamConnection | None = None
     responded = drains = False
     deadline = 0.0
+    watch: Watch | None = None
+    story: tuple[Tried, ...] = ()
     _row = -1
     _wish: Wish | None = None
     _tried: tuple[int, ...] = ()
@@ -73,6 +77,7 @@ class Attempts(Receiver, Ongoing):
         """
         self._service = service
         self._pool = pool
+        self._pace: Pace = pool
         self._destination = destination
         self._head = head
         self._target = target
@@ -155,16 +160,21 @@ class Attempts(Receiver, Ongoing):
 
     def _send(self, connection: UpstreamConnection) -> None:
         self.connection = connection
-        head = self._head
-        is_plain = self._destination.host_header == "preserve" and self._host is None and head.host
-        host = None if is_plain else self._host_field(self.backend)
-        data = request_head(head, self._target, self._peer, self._service.via, host)
+        data = self.message(self.backend)
         if self._pieces:
             data = b"".join((data, *self._pieces))
-        self.deadline = self._began + self._pool.try_s
-        connection.send(self, data, self._service.outbox, to_head=head.method == b"HEAD", complete=self._request_done)
+        self.deadline = self._began + self._pace.try_s
+        to_head = self._head.method == b"HEAD"
+        connection.send(self, data, self._service.outbox, to_head=to_head, complete=self._request_done)
         if self._pieces is not None:
             self._forget_pieces()
+
+    def message(self, backend: Backend | None) -> bytes:
+        """The head of the request as this backend is to see it."""
+        head = self._head
+        is_plain = self._destination.host_header == "preserve" and self._host is None and head.host
+        host = None if is_plain else self._host_field(backend)
+        return request_head(head, self._target, self._peer, self._service.via, host)
 
     def _host_field(self, backend: Backend | None) -> bytes | None:
         """What Host is to say to that backend, None where the client's stands."""
@@ -244,6 +254,10 @@ class Attempts(Receiver, Ongoing):
         self._is_canary = False
         self._pool.passive.canary_succeeded(self._row, now, f"status {status}")
 
+    def said(self, failure: Failure) -> Fields:  # noqa: ARG002 - for those who say more
+        """What an answer of ours says beside that failure, where its reader may know more."""
+        return ()
+
     def _give_up(self, failure: Failure) -> None:
         """End the exchange; the client reads an error of ours, or sees that the rest does not come."""
         self._waits = False
@@ -285,12 +299,19 @@ class Attempts(Receiver, Ongoing):
             return False
         self._drop_connection()
         self._leave()
-        pool.writer.retry(row)
+        self._note(failure.text, now)
+        self.backend = None
+        pool.writer.retry(row, failure)
         self._since = self._since or self._began
         self._upload_held = self._was_bad = False
         self._tried = tried
         self.start()
         return True
+
+    def _note(self, why: str, now: float) -> None:
+        """For the story: the attempt has come to nothing, and it is another's turn."""
+        if self.backend is not None:
+            self.story = (*self.story, Tried(self.backend.id, why, now))
 
     def _drop_connection(self) -> None:
         if self.connection is not None:

@@ -32,6 +32,10 @@ class Talk(Protocol):
     def messages(self) -> int:
         """How many have passed, either way."""
 
+    @property
+    def has_parted(self) -> bool:
+        """Whether its two ends have said goodbye, each in its own words."""
+
 
 class Exchange(Attempts):
     """A request, from its head to the last byte of its response."""
@@ -40,12 +44,13 @@ class Exchange(Attempts):
     _response_held = False
     _events: EventTracker | None = None
     _counted = 0
+    has_parted = False
 
     def upload(self, data: bytes | memoryview, trailers: bytes, *, done: bool) -> None:
         """More of the request's body, without framing; ``done`` with the last of it."""
         self._upload_size += len(data)
         if 0 < self._service.listen.max_body_bytes < self._upload_size:
-            self.abort()
+            self.abort(Failure.BODY_TOO_LARGE)
             self._give_up(Failure.BODY_TOO_LARGE)
             return
         if self._head.length == CHUNKED:
@@ -59,8 +64,7 @@ class Exchange(Attempts):
             return
         connection.request_sent = done
         connection.transport.write(data)
-        pool = self._pool
-        self.deadline = self._service.clock() + (pool.idle_s if self.responded else pool.try_s)
+        self.deadline = self._service.clock() + (self._pace.idle_s if self.responded else self._pace.try_s)
         if self._pieces is not None:
             self._forget_pieces()
 
@@ -91,7 +95,7 @@ class Exchange(Attempts):
         """A response comes in parts: it cannot be asked for again, and may go on for ever."""
         self._pieces = None
         self._ends_later = head.status not in GATEWAY_ERRORS
-        self.deadline = now + self._pool.idle_s
+        self.deadline = now + self._pace.idle_s
         if head.length in _ENDLESS and is_event_stream(head):
             self._watch_events(body)
 
@@ -141,7 +145,7 @@ class Exchange(Attempts):
             self.connection = None
             self._finish()
         else:
-            self.deadline = self._service.clock() + self._pool.idle_s
+            self.deadline = self._service.clock() + self._pace.idle_s
         self._downstream.body(data, trailers, done=done)
 
     @override
@@ -164,6 +168,16 @@ class Exchange(Attempts):
         self._drop_connection()
         self._finish()
         self._downstream.body(data, b"", done=True)
+
+    @property
+    def upload_size(self) -> int:
+        """Bytes that came of the request's body."""
+        return self._upload_size
+
+    @property
+    def messages(self) -> int | None:
+        """How many have passed through the tunnel that it was, None if it was none."""
+        return self._counted if self._is_tunnel else None
 
     @property
     def is_event_stream(self) -> bool:
@@ -212,6 +226,7 @@ class Exchange(Attempts):
     def _finish(self) -> None:
         if self._is_tunnel and self._row >= 0:
             self.count_messages()
+            self.has_parted = self.tunnel is not None and self.tunnel.has_parted
             self._pool.writer.tunnel_ended(self._row)
             self.tunnel = None  # they know each other: a circle, and work for the collector
         super()._finish()
@@ -236,7 +251,7 @@ class Exchange(Attempts):
 
     def drain_tunnel(self) -> None:
         """Both sides have ended; what is still to be sent to the backend has the time of a body that pauses."""
-        self.deadline = self._service.clock() + self._pool.idle_s
+        self.deadline = self._service.clock() + self._pace.idle_s
 
     def hold_response(self, *, hold: bool) -> None:
         """Stop or go on reading from the backend: the client takes no more, or takes more again."""
@@ -245,14 +260,17 @@ class Exchange(Attempts):
             return
         self._response_held = hold
         if self.responded and not self._is_tunnel:
-            self.deadline = self._service.clock() + self._pool.idle_s
+            self.deadline = self._service.clock() + self._pace.idle_s
         if hold:
             connection.transport.pause_reading()
         else:
             connection.transport.resume_reading()
 
-    def abort(self) -> None:
-        """The client is gone: give the attempt up at once, and hold nothing against the backend."""
+    def abort(self, failure: Failure | None = Failure.CLIENT_GONE) -> None:
+        """Give the attempt up at once, and hold nothing against the backend: mostly, the client is gone.
+
+        ``failure``: what the client reads instead; None: it is another who answers, since this one was taken back.
+        """
         if self._waits:
             self._waits = False
             self._pool.stop_waiting(self)
@@ -260,6 +278,8 @@ class Exchange(Attempts):
             self._pool.upstreams[self._row].stop_connecting(self)
         self._drop_connection()
         self._finish()
+        if self.watch is not None:
+            self.watch.aborted(failure)
 
     @override
     def check_deadline(self, now: float) -> None:
@@ -291,5 +311,5 @@ class Exchange(Attempts):
             else:
                 self._blame(Failure.RESPONSE_TIMEOUT, Failure.OVERALL_TIMEOUT.text, now)
                 self._pool.writer.fail(self._row, now - self._began, now)
-        self.abort()
+        self.abort(Failure.OVERALL_TIMEOUT)
         self._downstream.refuse(Failure.OVERALL_TIMEOUT)

@@ -4,6 +4,7 @@ Pure. Client status, blame and retry are each a table over ``Failure``; nobody d
 that goes away is never evidence against a backend.
 """
 
+from collections.abc import Sequence
 from enum import Enum, StrEnum
 
 
@@ -97,6 +98,9 @@ STATUS: dict[Failure, int] = {
 """Status of our own answer, RFC 9110 §15; a failure that is not here ends the connection, since bytes were passed on
 (``GATEWAY_ERROR`` is the backend's own answer, and is passed on as it came)."""
 
+REFUSALS = tuple(STATUS)
+"""All that is counted as an answer of our own."""
+
 CROWDED = frozenset({Failure.QUEUE_TIMEOUT, Failure.QUEUE_FULL})
 """The backends are well and take no more for the moment: the pool knows when it is worth another try."""
 
@@ -110,6 +114,9 @@ RETRY_CONDITION: dict[Failure, str] = {
     Failure.GATEWAY_ERROR: "gateway_error",
 }
 """The word of ``[pools.NAME.retry] retry_on`` that allows another try; a failure that is not here is final."""
+
+RETRY_REASONS = tuple(dict.fromkeys(RETRY_CONDITION.values()))
+"""All that is counted as a reason for another try."""
 
 REASONS: dict[int, str] = {
     200: "OK",
@@ -129,9 +136,13 @@ REASONS: dict[int, str] = {
 
 
 class Refused(Exception):  # noqa: N818 - it says what happened to the message, and is never our error
-    """A message that breaks the rules, raised by the parsers; carries the failure it amounts to."""
+    """A message that breaks the rules, raised by the parsers; carries the failure it amounts to.
+
+    ``said`` are fields for an answer to somebody who may know more.
+    """
 
     def __init__(self, failure: Failure, why: str) -> None:
         """``why`` is for the log; a client reads only the failure's fixed text."""
         super().__init__(why)
         self.failure = failure
+        self.said: Sequence[tuple[bytes, bytes]] = ()

@@ -13,6 +13,7 @@ import asyncio
 from typing_extensions import override
 
 from sidecar.contract.model import Backend
+from worker.access import Tried
 from worker.allowance import NEVER_S
 from worker.exchange import Exchange
 from worker.failure import Failure
@@ -25,6 +26,9 @@ from worker.upstream import UpstreamConnection
 from worker.upstream.connection import Receiver
 from worker.upstream.queue import Connecting
 from worker.view import Candidate
+
+OUTLASTED = "outlasted"
+"""Why an attempt came to nothing that another one beat."""
 
 
 def may_hedge(head: RequestHead) -> bool:
@@ -100,7 +104,7 @@ class Hedged(Exchange):
         if self._hedge is not None and not failure.blames_backend:
             self._connecting = False
             self._tried = (*self._tried, self._row)
-            self._hand_over(self._hedge)
+            self._hand_over(self._hedge, failure.text)
         else:
             super().failed(failure)
 
@@ -110,7 +114,7 @@ class Hedged(Exchange):
             super()._met_closed(now)
             return
         self._pool.upstreams[self._row].close_idle(now)
-        self._hand_over(self._hedge)
+        self._hand_over(self._hedge, Failure.RESET.text)
 
     @override
     def _retries(self, failure: Failure, now: float) -> bool:
@@ -120,7 +124,7 @@ class Hedged(Exchange):
         self._pool.writer.fail(self._row, now - self._began, now)
         self._drop_connection()
         self._tried = (*self._tried, self._row)
-        self._hand_over(self._hedge)
+        self._hand_over(self._hedge, failure.text)
         return True
 
     def hedge_answered(self, hedge: "Hedge", now: float) -> None:
@@ -130,18 +134,20 @@ class Hedged(Exchange):
             self._connecting = False
         self._drop_connection()
         self._pool.writer.outlasted(self._row, now - self._began, now)
-        self._hand_over(hedge)
+        self._hand_over(hedge, OUTLASTED)
 
-    def hedge_failed(self, hedge: "Hedge") -> None:
+    def hedge_failed(self, hedge: "Hedge", why: str) -> None:
         """The second attempt is over, and left nothing behind: the first goes on alone."""
         self._hedge = None
         self._tried = (*self._tried, hedge.row)
+        self.story = (*self.story, Tried(hedge.backend.id, why, self._service.clock()))
 
-    def _hand_over(self, hedge: "Hedge") -> None:
-        """Leave the first attempt, which is over, and go on with the second."""
+    def _hand_over(self, hedge: "Hedge", why: str) -> None:
+        """Leave the first attempt, which is over for this reason, and go on with the second."""
         self._hedge = None
         self._stop_watching()
         self._leave()
+        self._note(why, self._service.clock())
         self._since = self._since or self._began
         self._row, self.backend, self._began = hedge.row, hedge.backend, hedge.began
         self._upload_held = self._was_bad = False
@@ -157,7 +163,9 @@ class Hedged(Exchange):
         self._stop_watching()
         hedge, self._hedge = self._hedge, None
         if hedge is not None:
-            hedge.drop(self._service.clock())
+            now = self._service.clock()
+            self.story = (*self.story, Tried(hedge.backend.id, OUTLASTED, now))
+            hedge.drop(now)
 
     @override
     def check_deadline(self, now: float) -> None:
@@ -282,7 +290,7 @@ class Hedge(Receiver, Connecting):
     def _lose(self, failure: Failure, words: str, *, hard: bool = False, asked_pause_s: float = 0.0) -> None:
         """Leave the request to the first attempt; what is held against the backend is what always is."""
         now = self._service.clock()
-        self._exchange.hedge_failed(self)
+        self._exchange.hedge_failed(self, failure.text)
         self._leave()
         if failure.blames_backend:
             self._pool.passive.blame(self.row, failure, now, words, is_hard=hard, pause_s=asked_pause_s)

@@ -115,7 +115,10 @@ class ResponseHead:
 
     ``reason`` is the reason phrase with the space before it; ``length`` may be ``CHUNKED`` or ``UNKNOWN_LENGTH``.
     ``passing`` is for whoever passes it on: what becomes of it, once that is known. Many may have the same head.
+    ``ours`` are lines that we say to the client beside what the backend says.
     """
+
+    ours = b""
 
     __slots__ = ("fields", "keep_alive", "length", "passing", "reason", "size", "special", "status", "version")
 

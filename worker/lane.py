@@ -1,12 +1,16 @@
 """What an exchange needs of whoever runs it: the worker it lives in, and the client's side in one of the lanes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
+
+from typing_extensions import override
 
 from sidecar.contract.config import Listen
 from sidecar.contract.model import Backend
+from worker.access import Tried
 from worker.failure import Failure
-from worker.http1 import ResponseHead
+from worker.headers import Peer
+from worker.http1 import RequestHead, ResponseHead
 from worker.outbox import Outbox
 from worker.pool import Pool
 from worker.route import Router
@@ -50,6 +54,26 @@ class Downstream(Protocol):
         """The tunnel is to end with a word that says so; a stream ends soon, and a worker that drains takes no more."""
 
 
+class Lane(Downstream, Protocol):
+    """The client itself, at the end of all that stand between."""
+
+    @override
+    def refuse(self, failure: Failure, retry_s: int = 1, said: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """See ``Downstream``; ``said`` are further fields of the answer."""
+
+
+class Pace(Protocol):
+    """How long an exchange waits for its backend."""
+
+    @property
+    def idle_s(self) -> float:
+        """For more of a body."""
+
+    @property
+    def try_s(self) -> float:
+        """For a head, once all of the request is sent."""
+
+
 class Service(Protocol):
     """What an exchange needs of the worker it runs in."""
 
@@ -62,6 +86,13 @@ class Service(Protocol):
     coarse: CoarseClock
     outbox: Outbox
     active: "set[Ongoing]"
+    observer: "Observer | None"
+
+    def may_see(self, token: bytes) -> bool:
+        """Whether who bears this token may see how an answer came about."""
+
+    def refused(self, failure: Failure) -> None:
+        """Count an answer of our own, one of ``failure.REFUSALS``."""
 
 
 class Client(Protocol):
@@ -114,3 +145,52 @@ class Ongoing(Protocol):
 
         Asked once. A WebSocket is told to come again, an event stream ends after a whole event; others take no notice.
         """
+
+
+class Watched(Protocol):
+    """What a watch reads off an exchange when it is over; ``watch`` is the way back to it."""
+
+    watch: "Watch | None"
+    story: tuple[Tried, ...]
+    has_parted: bool
+
+    @property
+    def backend(self) -> Backend | None:
+        """See ``Ongoing``."""
+
+    @property
+    def pool(self) -> Pool:
+        """See ``Ongoing``."""
+
+    @property
+    def upload_size(self) -> int:
+        """Bytes that came of the request's body."""
+
+    @property
+    def messages(self) -> int | None:
+        """How many have passed through the tunnel that it was, None if it was none."""
+
+
+class Watch(Downstream, Protocol):
+    """Stands between an exchange and its downstream where somebody wants to know how a request went.
+
+    ``head`` is the one to send, which may have been changed for whoever traces requests.
+    """
+
+    head: RequestHead
+
+    def follow(self, exchange: Watched) -> None:
+        """This is the exchange."""
+
+    def aborted(self, failure: Failure | None) -> None:
+        """It is given up for this reason; None: whoever asked for it has taken it back."""
+
+
+class Observer(Protocol):
+    """Who wants to know how requests go; a worker without one has none of the cost."""
+
+    def watch(self, head: RequestHead, peer: Peer, downstream: Downstream) -> Watch:
+        """A request has come."""
+
+    def turned_away(self, head: RequestHead, peer: Peer, failure: Failure) -> None:
+        """One was refused, and never became an exchange; the head is ``NO_HEAD`` where none could be read."""

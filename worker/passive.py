@@ -196,7 +196,7 @@ class Passive:
                 ejection lasts, any will do.
         """
         host = self._board.host
-        if not safe and now < host.standing(row).ejected_until + self._rules.base_ejection_s:
+        if not self.would_claim(row, now, safe=safe):
             return False
         with self._board.memory.lock(self._lock) as had:
             if not had or host.standing(row).phase(now) is not Phase.PROBATION:
@@ -204,6 +204,12 @@ class Passive:
             host.claim(row, self._writer.identity, now + self._patience_s)
         self._announce()
         return True
+
+    def would_claim(self, row: int, now: float, *, safe: bool) -> bool:
+        """Whether ``claim`` is worth a try; nothing is taken."""
+        standing = self._board.host.standing(row)
+        is_its_time = safe or now >= standing.ejected_until + self._rules.base_ejection_s
+        return is_its_time and standing.phase(now) is Phase.PROBATION
 
     def canary_failed(self, row: int, now: float, words: str, pause_s: float = 0.0) -> None:
         """Leave the backend out for twice as long as before."""

@@ -20,7 +20,7 @@ from worker.passive import Passive
 from worker.pick import Draw, Load, policy_of
 from worker.retry import RetryRules
 from worker.upstream import CoarseClock, Upstream, UpstreamConnection, Waiting, way_of
-from worker.view import Candidate, Knowledge, Selection, candidates
+from worker.view import Candidate, Knowledge, Place, Selection, candidates, places
 
 
 class Waiter(Waiting, Protocol):
@@ -34,9 +34,9 @@ class Pool:
     """A pool at work in one worker. ``try_s`` is what one attempt has for a head, once all of the request is sent."""
 
     __slots__ = (
-        "_begin", "_eligible", "_generation", "_latest", "_look_at", "_members", "_pick", "_policy",
-        "_slow_start_s", "_strangers", "affinity", "allowance", "idle_s", "knowledge", "leave", "loop", "name",
-        "passive", "replay_bytes", "rules", "seats", "selection", "timeouts", "try_s", "upstreams", "writer",
+        "_begin", "_eligible", "_generation", "_latest", "_look_at", "_members", "_pick", "_slow_start_s",
+        "_strangers", "affinity", "allowance", "idle_s", "knowledge", "leave", "loop", "name", "passive", "policy",
+        "replay_bytes", "rules", "seats", "selection", "timeouts", "try_s", "upstreams", "writer",
     )  # fmt: skip
 
     def __init__(
@@ -53,6 +53,7 @@ class Pool:
         salt: str = "",
         trusted: Networks = (),
         zone: str | None = None,
+        knowledge: Knowledge | None = None,
         heir_to: "Pool | None" = None,
     ) -> None:
         """Set the pool up on what its config says.
@@ -66,17 +67,17 @@ class Pool:
             suspect, tell: as ``Passive`` takes them.
             salt, trusted: as ``Affinity`` takes them.
             zone: where this machine stands; None: in none.
+            knowledge: what is known of the pool, where somebody else keeps it; None: nothing yet.
             heir_to: the same pool under its last config, whose knowledge it shares, and whose connections wherever
                 the way to a backend is the same; None: it begins with nothing.
         """
         self.name, self.seats = name, seats
         rows, board, writer = seats.rows, seats.board, seats.writer
         self.affinity = Affinity.of(config, salt=salt, rows=rows, trusted=trusted)
-        self.knowledge, self._strangers = _inheritance(config, heir_to)
+        self.knowledge, self._strangers = _inheritance(config, heir_to, knowledge)
         self.timeouts = config.timeouts
         self.idle_s, self.try_s = _deadlines(config)
-        self.replay_bytes = config.retry.replay_buffer_bytes
-        self.rules = _rules(config)
+        self.replay_bytes, self.rules = config.retry.replay_buffer_bytes, _rules(config)
         self.writer = writer
         self._begin, self.leave = writer.begin, writer.end
         self.loop = loop
@@ -87,8 +88,8 @@ class Pool:
             name, {row: backend_id for backend_id, row in rows.items()}, config.outlier_detection, config.timeouts,
             board=board, writer=writer, draw=draw, select=self._select, suspect=suspect, tell=tell,
         )  # fmt: skip
-        self._policy = policy_of(config.balancing, self._load(board), draw, zone=zone, members=config.members)
-        self._pick = self._policy.pick
+        self.policy = policy_of(config.balancing, self._load(board), draw, zone=zone, members=config.members)
+        self._pick = self.policy.pick
         self._latest = board.generation
         self._eligible: Mapping[int, Candidate] = {}
         self.reselect(coarse.now)
@@ -129,11 +130,19 @@ class Pool:
         """Keep the selection up to date; a candidate if this request is to be its canary."""
         self.refresh(now)
         for candidate in () if tried else self.selection.probation:
-            if self._may_begin(candidate.row, now) and self.passive.claim(candidate.row, now, safe=safe):
+            if self.may_begin(candidate.row, now) and self.passive.claim(candidate.row, now, safe=safe):
                 return replace(candidate, is_canary=True)
         return None
 
-    def _may_begin(self, row: int, now: float) -> bool:  # noqa: ARG002 - one with limits may not
+    def next_canary(self, now: float, *, safe: bool) -> Candidate | None:
+        """Whom the next request would be the canary of; nothing is claimed. None: of nobody."""
+        self.refresh(now)
+        for candidate in self.selection.probation:
+            if self.may_begin(candidate.row, now) and self.passive.would_claim(candidate.row, now, safe=safe):
+                return candidate
+        return None
+
+    def may_begin(self, row: int, now: float) -> bool:  # noqa: ARG002 - one with limits may not
         """Whether a backend takes an attempt just now."""
         return True
 
@@ -154,7 +163,7 @@ class Pool:
             for candidate in self.selection.candidates:
                 if candidate.row not in before:
                     self.writer.forget(candidate.row)
-        self._policy.use(self.selection.candidates, now)
+        self.policy.use(self.selection.candidates, now)
 
     def _load(self, board: Board) -> Load:
         ids, knowledge = {row: backend_id for backend_id, row in self.seats.rows.items()}, self.knowledge
@@ -167,6 +176,11 @@ class Pool:
     def _select(self, now: float, standings: Mapping[int, Standing]) -> Selection:
         rows, knowledge = self.seats.rows, self.knowledge
         return candidates(self._members, rows, knowledge, now, standings, self._slow_start_s, self._strangers)
+
+    def places(self, now: float) -> list[Place]:
+        """Where each backend stands, those too that are not picked from."""
+        rows, standings = self.seats.rows, self.passive.standings(now)
+        return places(self._members, rows, self.knowledge, now, standings, self._slow_start_s, self._strangers)
 
     def strangers(self, config: PoolConfig) -> frozenset[str]:
         """The ids in another config of this pool that its view may not know, or know with another URL."""
@@ -211,9 +225,13 @@ class Pool:
                 upstream.close()
 
 
-def _inheritance(config: PoolConfig, heir_to: Pool | None) -> tuple[Knowledge, frozenset[str]]:
+def _inheritance(
+    config: PoolConfig, heir_to: Pool | None, knowledge: Knowledge | None
+) -> tuple[Knowledge, frozenset[str]]:
     """What is known, and of which ids it may be about somebody else."""
-    return (Knowledge(), frozenset()) if heir_to is None else (heir_to.knowledge, heir_to.strangers(config))
+    if heir_to is None:
+        return knowledge or Knowledge(), frozenset()
+    return heir_to.knowledge, heir_to.strangers(config)
 
 
 def _deadlines(config: PoolConfig) -> tuple[float, float]:

@@ -8,9 +8,9 @@ import asyncio
 
 from typing_extensions import override
 
-from worker.answer import error_answer
+from worker.answer import Fields, error_answer
 from worker.bodies import BodyReader, body_reader, encode_chunks
-from worker.dispatch import exchange_for
+from worker.dispatch import exchange_for, note_refusal
 from worker.exchange import NEVER, Exchange
 from worker.failure import Failure, Refused
 from worker.headers import Peer, peer_of, protocol_of, response_fields, switching_fields
@@ -94,19 +94,11 @@ class ClientConnection(asyncio.Protocol):
                 self._begin(head, data)
                 return
         except Refused as refused:
-            if head is None:
-                self._unread(data)
-            self.refuse(refused.failure)
+            self._turn_away(refused.failure, refused.said, unread=data if head is None else b"")
             return
         if not self._buffer:
             self.deadline = self._service.clock() + listen.header_timeout_s
         self._buffer = data
-
-    def _unread(self, data: bytes) -> None:
-        """There is no head in this, so that nobody knows where it ends."""
-        self._head = NO_HEAD
-        self._buffer = data
-        self._close_after = True
 
     def _begin(self, head: RequestHead, data: bytes) -> None:
         """Route a request, start its exchange, and feed it what came of its body."""
@@ -136,7 +128,7 @@ class ClientConnection(asyncio.Protocol):
         try:
             payload = body.feed(data)
         except ValueError:
-            self._abandon(Failure.BAD_REQUEST)
+            self._abandon(exchange, Failure.BAD_REQUEST)
             return
         if body.done:
             self._buffer = body.rest
@@ -146,15 +138,14 @@ class ClientConnection(asyncio.Protocol):
         elif payload:
             exchange.upload(payload, b"", done=False)
 
-    def _abandon(self, failure: Failure) -> None:
-        """The client broke its side of an exchange that is under way."""
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.abort()
-            if exchange.responded:
-                self._transport.abort()
-                return
-        self.refuse(failure)
+    def _abandon(self, exchange: Exchange, failure: Failure) -> None:
+        """The client broke its side of an exchange that is under way, or we have to end."""
+        self._exchange = None
+        exchange.abort(failure)
+        if exchange.responded:
+            self._transport.abort()
+        else:
+            self.refuse(failure, said=exchange.said(failure))
 
     def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
         """See ``Downstream``."""
@@ -213,12 +204,22 @@ class ClientConnection(asyncio.Protocol):
             fields = response_fields(head, self._service.via, b"")
             self._transport.write(b"HTTP/1.1 %d%b%b\r\n\r\n" % (head.status, head.reason, fields))
 
-    def refuse(self, failure: Failure, retry_s: int = 1) -> None:
+    def refuse(self, failure: Failure, retry_s: int = 1, said: Fields = ()) -> None:
         """See ``Downstream``; also for what never became an exchange."""
         self._exchange = None
-        self._close_after |= self._body is not None
-        self._transport.write(error_answer(failure, self._head, self._service.date, retry_s, close=self._close_after))
+        self._close_after = close = self._close_after or self._body is not None
+        self._service.refused(failure)
+        self._transport.write(error_answer(failure, self._head, self._service.date, retry_s, said, close=close))
         self._over()
+
+    def _turn_away(self, failure: Failure, said: Fields = (), unread: bytes = b"") -> None:
+        """Refuse what never became an exchange; there is no head in ``unread``: nobody knows where that ends."""
+        if unread:
+            self._head = NO_HEAD
+            self._buffer = unread
+            self._close_after = True
+        note_refusal(self._service, self._head, self._peer, failure)
+        self.refuse(failure, said=said)
 
     def cut(self, failure: Failure) -> None:
         """See ``Downstream``; a body that ends with the connection would look complete, so that one is reset."""
@@ -332,19 +333,18 @@ class ClientConnection(asyncio.Protocol):
         if now < self.deadline or (self._exchange is not None and self._held):
             return
         if self._exchange is not None:
-            self._abandon(Failure.BODY_TIMEOUT)
+            self._abandon(self._exchange, Failure.BODY_TIMEOUT)
         elif self._is_full or self._transport.is_closing():
             self._transport.abort()
         elif self._buffer.strip(b"\r\n"):  # an empty line begins nothing (RFC 9112 §2.2)
-            self._unread(self._buffer)
-            self.refuse(Failure.HEADER_TIMEOUT)
+            self._turn_away(Failure.HEADER_TIMEOUT, unread=self._buffer)
         else:
             self._transport.close()
 
     def end(self) -> None:
         """The worker stops now: cut what is under way."""
-        if self._exchange is not None and not self._exchange.responded:
+        if self._exchange is not None:
             self._close_after = True
-            self._abandon(Failure.SHUTTING_DOWN)
+            self._abandon(self._exchange, Failure.SHUTTING_DOWN)
         else:
             self._transport.abort()

@@ -208,8 +208,10 @@ def _tally(seats: Seats, row: int, now: float) -> Tally:
     """What this worker saw of a backend, with times; on probation, a millisecond of its ejection is left."""
     standing, started = seats.board.host.standing(row), seats.writer.ok_started(row)
     left_ms = round((standing.ejected_until - now) * 1000)
+    tally = seats.writer.tally(row)
     return replace(
-        seats.writer.tally(row),
+        tally,
         ejected_ms=0 if standing.phase(now) is Phase.IN else max(left_ms, 1),
         ok_age_ms=None if started is None else max(round((now - started) * 1000), 0),
+        first_bytes=seats.writer.first_bytes(row) if tally.responses else (),
     )

@@ -7,8 +7,8 @@ allows: where everything fails, retries are load that helps nobody.
 
 from collections.abc import Collection
 
+from sidecar.contract.recent import WINDOW_S, Recent
 from worker.failure import RETRY_CONDITION, Failure, Stage
-from worker.recent import WINDOW_S, Recent
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 GATEWAY_ERRORS = frozenset({502, 503, 504})

@@ -100,16 +100,25 @@ class Router:
             raise Refused(Failure.BAD_REQUEST, "ambiguous path")
         reading = unquote_to_bytes(path)
         name = _host_name(host)
-        rule = next((rule for rule in self._rules if rule.matches(method, name, reading)), None)
+        rule = next((rule for rule in self._rules if not rule.mismatch(method, name, reading)), None)
         return rule.destination_of(path) if rule else None
+
+    def readings(self, method: bytes, host: bytes, path: bytes) -> list[tuple[Route, str]]:
+        """Every route, the one first that is asked first, and what does not match in it: as ``find`` takes it.
+
+        "host", "method" or "path"; empty for what matches, of which the first gets the request.
+        """
+        name, reading = _host_name(host), unquote_to_bytes(path)
+        return [(rule.route, rule.mismatch(method, name, reading)) for rule in self._rules]
 
 
 class _Rule:
     """One route, ready to match."""
 
-    __slots__ = ("destination", "host", "methods", "prefix")
+    __slots__ = ("destination", "host", "methods", "prefix", "route")
 
     def __init__(self, route: Route) -> None:
+        self.route = route
         self.host = _host_name((route.host or "").encode())
         self.prefix = route.path_prefix.encode()
         self.methods = frozenset(method.encode() for method in route.methods)
@@ -135,13 +144,19 @@ class _Rule:
             end += 3 if _ESCAPED.match(path, end) else 1
         return replace(self.destination, strip=path[:end])
 
-    def matches(self, method: bytes, host: bytes, path: bytes) -> bool:
-        """``/api`` matches ``/api`` and ``/api/x``, never ``/apix``; ``*`` (OPTIONS) only the root prefix."""
-        if (self.host and self.host != host) or (self.methods and method not in self.methods):
-            return False
+    def mismatch(self, method: bytes, host: bytes, path: bytes) -> str:
+        """What does not match, empty for nothing.
+
+        ``/api`` matches ``/api`` and ``/api/x``, never ``/apix``; ``*`` (OPTIONS) only the root prefix.
+        """
+        if self.host and self.host != host:
+            return "host"
+        if self.methods and method not in self.methods:
+            return "method"
         if not path.startswith(self.prefix):
-            return self.prefix == b"/" and path == b"*"
-        return self.prefix.endswith(b"/") or path[len(self.prefix) : len(self.prefix) + 1] in (b"", b"/")
+            return "" if self.prefix == b"/" and path == b"*" else "path"
+        is_whole = self.prefix.endswith(b"/") or path[len(self.prefix) : len(self.prefix) + 1] in (b"", b"/")
+        return "" if is_whole else "path"
 
 
 def _host_name(authority: bytes) -> bytes:
@@ -151,6 +166,14 @@ def _host_name(authority: bytes) -> bytes:
     if colon and (port.isdigit() or not port):
         name = head
     return name.removesuffix(b".")
+
+
+def path_of(target: bytes) -> bytes:
+    """The path of a request target as it came, for people to read: without authority and query; empty for no path."""
+    if target.startswith(b"/"):
+        return target.partition(b"?")[0]
+    match = _ABSOLUTE.fullmatch(target)
+    return match[2].partition(b"?")[0] or b"/" if match else b""
 
 
 def split_target(target: bytes, method: bytes = b"GET") -> tuple[bytes | None, bytes, bytes]:

@@ -4,19 +4,13 @@ Made by whoever comes first, then the same for every worker of this namespace, a
 another, which is why a fleet is given one in the config. Mode 0600.
 """
 
-import os
-import secrets
-import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
 
 from sidecar.contract.config import Config, ConfigError, Pool
 from sidecar.contract.rundir import make_run_directory
+from sidecar.contract.secret import kept_secret
 
 FILE = "sticky.secret"
-SIZE = 43
-"""Characters: 256 bits as ``secrets.token_urlsafe`` writes them."""
 
 
 def with_secrets(config: Config, environ: Mapping[str, str]) -> Config:
@@ -31,7 +25,7 @@ def with_secrets(config: Config, environ: Mapping[str, str]) -> Config:
     if not missing:
         return config
     try:
-        secret = kept_secret(make_run_directory(config.store.namespace, environ))
+        secret = kept_secret(make_run_directory(config.store.namespace, environ) / FILE)
     except OSError as error:
         raise ConfigError([f"pools.{missing[0]}.sticky.secret is missing, and none can be kept: {error}"]) from error
     pools = {name: _with_secret(pool, secret) if name in missing else pool for name, pool in config.pools.items()}
@@ -41,30 +35,3 @@ def with_secrets(config: Config, environ: Mapping[str, str]) -> Config:
 def _with_secret(pool: Pool, secret: str) -> Pool:
     assert pool.sticky is not None  # noqa: S101 - the caller looked
     return pool.model_copy(update={"sticky": pool.sticky.model_copy(update={"secret": secret})})
-
-
-def kept_secret(directory: Path) -> str:
-    """The secret that is kept there, made if there is none.
-
-    Raises:
-        OSError: it cannot be read or written, or is not what we write.
-    """
-    path = directory / FILE
-    with suppress(FileNotFoundError):
-        return _read(path)
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{FILE}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_urlsafe(32))
-        with suppress(FileExistsError):
-            os.link(temporary, path)  # whole or not at all, and never over another's
-    finally:
-        Path(temporary).unlink()
-    return _read(path)
-
-
-def _read(path: Path) -> str:
-    secret = path.read_text(encoding="ascii", errors="replace")
-    if len(secret) != SIZE:
-        raise OSError(f"{path} is not what was written there; remove it")
-    return secret

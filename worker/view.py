@@ -227,14 +227,18 @@ _RANK = {tier: rank for rank, tier in enumerate(Tier)}
 _SPOTLESS = Standing()
 
 
-class _Place(NamedTuple):  # a third of what a frozen dataclass costs to make, and there may be a thousand of them
-    """A member that no operator took out, and where it stands; ``tier`` is what it would be if it were in."""
+class Place(NamedTuple):  # a third of what a frozen dataclass costs to make, and there may be a thousand of them
+    """A member and where it stands; ``tier`` is what it would be if it were in, ``none`` for what an operator took out.
+
+    ``ejected_until`` is when a fleet's ejection ends (monotonic).
+    """
 
     tier: Tier
     phase: Phase
     verdict: Verdict
     standing: Standing
     candidate: Candidate
+    ejected_until: float
 
 
 def candidates(
@@ -258,30 +262,45 @@ def candidates(
         strangers: ids of members that the view may know with another URL: that verdict is about another backend.
     """
     standings = standings or {}
+    stand = places(members, rows, knowledge, now, standings, slow_start_s, strangers)
+    left = [place for place in stand if place.tier is not Tier.NONE]
+    tier, chosen = _first_tier(left, now)
+    return Selection(
+        tier=tier,
+        candidates=chosen,
+        probation=tuple(place.candidate for place in left if _awaits_canary(place)),
+        holds_until=min([knowledge.holds_until(now), *(each.next_change(now) for each in standings.values())]),
+    )
+
+
+def places(
+    members: Sequence[Backend],
+    rows: Mapping[str, int],
+    knowledge: Knowledge,
+    now: float,
+    standings: Mapping[int, Standing],
+    slow_start_s: float,
+    strangers: Collection[str],
+) -> list[Place]:
+    """Where each member stands, in the order of the config; all as ``candidates`` takes it."""
     verdicts = knowledge.view.backends if knowledge.view else {}
     has_expired = knowledge.freshness(now) is Freshness.EXPIRED
-    places: list[_Place] = []
+    found: list[Place] = []
     for backend in members:
         verdict = verdicts.get(backend.id)
         if verdict is None or (backend.id in strangers and verdict.url != backend.url):
             verdict = _unknown(backend, verdict)
-        if verdict.admin is not Admin.READY or verdict.weight == 0:
-            continue
         standing = standings.get(rows[backend.id], _SPOTLESS)
         ramp_until = knowledge.until(verdict.ramp_ms)
         if standing.readmitted_at:
             ramp_until = max(ramp_until, standing.readmitted_at + slow_start_s)
         candidate = Candidate(backend=backend, row=rows[backend.id], weight=verdict.weight, ramp_until=ramp_until)
-        is_ejected = knowledge.until(verdict.ejected_ms) > now
-        tier = Tier.PANIC if is_ejected else _tier(backend, verdict.state, has_expired=has_expired)
-        places.append(_Place(tier, standing.phase(now), verdict, standing, candidate))
-    tier, chosen = _first_tier(places, now)
-    return Selection(
-        tier=tier,
-        candidates=chosen,
-        probation=tuple(place.candidate for place in places if _awaits_canary(place)),
-        holds_until=min([knowledge.holds_until(now), *(each.next_change(now) for each in standings.values())]),
-    )
+        ejected_until = knowledge.until(verdict.ejected_ms)
+        tier = Tier.PANIC if ejected_until > now else _tier(backend, verdict.state, has_expired=has_expired)
+        if verdict.admin is not Admin.READY or verdict.weight == 0:
+            tier = Tier.NONE
+        found.append(Place(tier, standing.phase(now), verdict, standing, candidate, ejected_until))
+    return found
 
 
 def _unknown(backend: Backend, namesake: Verdict | None) -> Verdict:
@@ -297,12 +316,12 @@ def _tier(backend: Backend, state: Health, *, has_expired: bool) -> Tier:
     return (_BACKUP if backend.backup else _PRIMARY).get(state, Tier.PANIC)
 
 
-def _awaits_canary(place: _Place) -> bool:
+def _awaits_canary(place: Place) -> bool:
     """One that fails its probes, too, is not worth a request."""
     return place.phase is Phase.PROBATION and place.tier is not Tier.PANIC
 
 
-def _first_tier(places: Sequence[_Place], now: float) -> tuple[Tier, tuple[Candidate, ...]]:
+def _first_tier(places: Sequence[Place], now: float) -> tuple[Tier, tuple[Candidate, ...]]:
     """The best tier, counting first those that no hard failure was met at, then all that are not ejected, then all.
 
     In panic, too, whoever a hard failure was met at waits while there is anybody else: most policies know no order.
@@ -317,7 +336,7 @@ def _first_tier(places: Sequence[_Place], now: float) -> tuple[Tier, tuple[Candi
     return best, tuple(place.candidate for place in trusted if place.tier is best)
 
 
-def _failed_longest_ago(place: _Place) -> tuple[bool, float, int]:
+def _failed_longest_ago(place: Place) -> tuple[bool, float, int]:
     """Order in panic: those that are only ejected pass their probes; of the others, the longest in their state."""
     standing, verdict = place.standing, place.verdict
     failed_at = max(standing.ejected_until, standing.skip_until)

@@ -31,6 +31,7 @@ MEANINGS: dict[str, str] = {
     "share": "how many requests each instance may have under way to a backend, leased each second for five",
     "quota": "how many requests to a backend are leased of a window; its number is unix time by the window's length",
     "pools": "the pools of this namespace",
+    "console-token": "what one logs in with at the console; the same for all monitors",
 }
 """One line for a person, by the first word after the pool's prefix."""
 
@@ -38,6 +39,11 @@ MEANINGS: dict[str, str] = {
 def pools_index(namespace: str) -> str:
     """The set of pool names (as they stand in keys) of a namespace."""
     return f"sidebeat:{{{namespace}}}:pools"
+
+
+def console_token(namespace: str) -> str:
+    """String: what all monitors of a namespace agree upon for their consoles, where the config does not say it."""
+    return f"sidebeat:{{{namespace}}}:console-token"
 
 
 def meaning(key: str) -> str:

@@ -28,11 +28,13 @@ class Master:
 
     ``restarts`` counts those that were begun. ``replaced`` of ``to_replace`` workers have handed over to new ones;
     ``failure`` says why it was given up, None where it was not. ``is_restarting``: it goes on. ``reloads`` counts those
-    that came to an end, whichever; ``refusal`` has what was wrong with the latest, None where it was applied.
+    that came to an end, whichever; ``refusal`` has what was wrong with the latest, None where it was applied. ``admin``
+    is where its workers' own endpoints are, as ``listen.admin`` has it; empty: nowhere.
     """
 
     pid: int
     instance: str
+    admin: str = ""
     restarts: int = 0
     is_restarting: bool = False
     to_replace: int = 0
@@ -45,9 +47,11 @@ class Master:
 class Presence:
     """A master's own file, from ``show`` to ``withdraw``; to be made in the process that is the master."""
 
-    def __init__(self, namespace: str, environ: Mapping[str, str], *, instance: str, kind: str = MASTER) -> None:
+    def __init__(
+        self, namespace: str, environ: Mapping[str, str], *, instance: str, admin: str = "", kind: str = MASTER
+    ) -> None:
         self._name = kind.replace("*", str(os.getpid()))
-        self.master = Master(pid=os.getpid(), instance=instance)
+        self.master = Master(pid=os.getpid(), instance=instance, admin=admin)
         self._namespace = namespace
         self._environ = environ
         self._path: Path | None = None

@@ -182,7 +182,8 @@ class Tally:
 
     ``latency_s`` is the sum of times to response headers over ``responses``. ``ejected_ms`` is what remains of the
     worker's host's own ejection, 0 for none. ``ok_age_ms`` is how long before the heartbeat the latest of the attempts
-    that succeeded had begun; None: none has.
+    that succeeded had begun; None: none has. ``first_bytes`` counts the responses by their time to headers, one number
+    for each of ``latency.BUCKETS`` and one for what took longer; empty: none yet, or nobody counts them.
     """
 
     inflight: int = 0
@@ -193,6 +194,7 @@ class Tally:
     latency_s: float = 0.0
     ejected_ms: int = 0
     ok_age_ms: int | None = None
+    first_bytes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

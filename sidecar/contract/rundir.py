@@ -48,3 +48,8 @@ def store_socket(namespace: str, environ: Mapping[str, str]) -> Path:
 def store_address(namespace: str, environ: Mapping[str, str]) -> Path:
     """A file with the URL of the store that the running `up` uses where that is not the embedded socket; mode 0600."""
     return run_directory(namespace, environ) / "store.url"
+
+
+def console_token(namespace: str, environ: Mapping[str, str]) -> Path:
+    """A file with what one logs in with at the console where the config has no ``console.token``; mode 0600."""
+    return run_directory(namespace, environ) / "console.token"

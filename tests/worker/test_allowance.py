@@ -8,6 +8,7 @@ import pytest
 from sidecar.contract.config import parse
 from worker.allowance import NEVER_S, Allowance
 from worker.board import Board, Places
+from worker.failure import Failure
 
 NOW = 1000.0
 WINDOW_S = 10.0
@@ -39,7 +40,7 @@ class Worker:
         made = 0
         for _ in range(wanted):
             if self.allowance.may_retry(now):
-                self.writer.retry(self.first)
+                self.writer.retry(self.first, Failure.RESET)
                 self.writer.begin(self.second)
                 self.writer.end(self.second)
                 made += 1
@@ -102,10 +103,10 @@ def test_the_budget_comes_back_with_time():
     assert one.retries(NOW + 12.5, 100) == 10
 
 
-def test_an_exhausted_budget_is_told_of_once_a_second(caplog: pytest.LogCaptureFixture):
+def test_an_exhausted_budget_is_told_of_now_and_then(caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.WARNING, "worker.allowance")
     [one] = workers(1, retry={"budget_ratio": 0.0, "min_retries_per_s": 0.0})
-    for at in (0.0, 0.1, 0.9, 1.0, 1.1):
+    for at in (0.0, 1.0, 9.9, 10.0, 11.0):
         assert not one.allowance.may_retry(NOW + at)
     assert [record.getMessage() for record in caplog.records] == [
         "retry-budget-exhausted pool=api refused=1",

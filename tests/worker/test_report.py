@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from math import inf
 from typing import cast
 
 import pytest
@@ -21,10 +22,12 @@ from sidecar.contract.config import ConfigError
 from sidecar.contract.connect import connect
 from sidecar.contract.events import Event
 from sidecar.contract.keys import WORKER_MS, PoolKeys
+from sidecar.contract.latency import BUCKETS
 from sidecar.contract.model import Report, Tally, View
 from waiting import eventually
 from worker import rounds
 from worker.board import Board, Seats, Writer
+from worker.failure import Failure
 from worker.report import FORGET_MS, Reporter, identity
 from worker.view import Knowledge
 
@@ -33,6 +36,7 @@ API, WEB = KEYS["api"], KEYS["web"]
 ROWS = {"api": {"a": 0, "b": 1}, "web": {"a": 2}}
 ME = Report(host="host", instance="master", slot=3, pid=77, incarnation="life")
 MEMBER = "host:master:3"
+QUARTER_SECOND = tuple(int(bound == 0.25) for bound in (*BUCKETS, inf))
 
 
 class Reporting:
@@ -104,14 +108,17 @@ async def test_a_report_says_what_the_worker_saw_of_each_pool(fake: Redis, repor
     reporting.writer.answer(0, 200, 0.25, now=1.0)
     reporting.writer.begin(2)
     reporting.writer.fail(2, 1.0, now=1.0)
-    reporting.writer.retry(2)
+    reporting.writer.retry(2, Failure.RESET)
 
     async def is_current() -> bool:
         api, web = await reported(fake), await reported(fake, WEB)
         assert api.tallies["a"].ok_age_ms is not None
         assert web.tallies["a"].ok_age_ms is None
         api = replace(api, tallies={name: replace(tally, ok_age_ms=None) for name, tally in api.tallies.items()})
-        assert api.tallies == {"a": Tally(inflight=1, requests=1, responses=1, latency_s=0.25), "b": Tally()}
+        assert api.tallies == {
+            "a": Tally(inflight=1, requests=1, responses=1, latency_s=0.25, first_bytes=QUARTER_SECOND),
+            "b": Tally(),
+        }
         assert web.tallies == {"a": Tally(inflight=1, requests=1, failures=1, retries=1)}
         return replace(api, heartbeat_ms=0, tallies={}) == ME
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sidecar.contract.config import Config, parse
-from sidecar.contract.model import Backend
+from sidecar.contract.model import Backend, View
 from waiting import eventually
 from worker.board import board_for
 from worker.runtime import Runtime
@@ -46,6 +46,23 @@ def config_of(max_backends: int, *ports: int) -> Config:
     """One pool, and room on the board for so many backends."""
     listen, pool = {"max_backends": max_backends}, {"backends": [f"http://127.0.0.1:{port}" for port in ports]}
     return parse({"store": {"url": "unix:///nowhere"}, "listen": listen, "pools": {"api": pool}}, {})
+
+
+async def test_siblings_are_told_which_view_is_followed_and_whether_the_store_answers():
+    config = config_of(1, 1)
+    board = board_for(config)
+    runtime = Runtime(config, board, board.claim(), "test", {})
+    seats, now = runtime.seats["api"], runtime.clock()
+    assert seats.views() == []
+    runtime.tick_slowly(now)
+    assert seats.views() == [(0, 0.0)]
+    assert [state.store_up for state in board.states()] == [False]
+
+    runtime.knowledge["api"].offer(View(epoch=7), now, 2.0)
+    runtime.tick_slowly(now)
+    [(epoch, at)] = seats.views()
+    assert (epoch, round(now - at, 3)) == (7, 2.0)
+    await runtime.aclose()
 
 
 async def test_a_request_that_outlives_its_pool_ends_where_it_began():

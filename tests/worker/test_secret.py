@@ -7,7 +7,8 @@ import pytest
 
 from sidecar.contract.config import Config, ConfigError, parse
 from sidecar.contract.rundir import run_directory
-from worker.secret import FILE, kept_secret, with_secrets
+from sidecar.contract.secret import kept_secret
+from worker.secret import FILE, with_secrets
 
 
 def config(**sticky: object) -> Config:
@@ -44,14 +45,14 @@ def test_the_configs_own_secret_stays_and_nothing_is_written(environ: dict[str, 
 
 def test_all_who_come_first_agree(tmp_path: Path):
     with ThreadPoolExecutor(8) as threads:
-        assert len(set(threads.map(kept_secret, [tmp_path] * 32))) == 1
+        assert len(set(threads.map(kept_secret, [tmp_path / FILE] * 32))) == 1
 
 
 @pytest.mark.parametrize("content", ["", "short", "x" * 44])
 def test_what_is_no_secret_of_ours_is_not_used(tmp_path: Path, content: str):
     (tmp_path / FILE).write_text(content)
     with pytest.raises(OSError, match="remove it"):
-        kept_secret(tmp_path)
+        kept_secret(tmp_path / FILE)
 
 
 def test_a_place_that_is_open_to_others_is_named(environ: dict[str, str]):

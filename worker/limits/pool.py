@@ -93,7 +93,7 @@ class LimitedPool(Pool):
         self._missed = True
 
     @override
-    def _may_begin(self, row: int, now: float) -> bool:
+    def may_begin(self, row: int, now: float) -> bool:
         """See ``Pool``; a place that is claimed in vain at each look has all workers look anew who is eligible."""
         return row not in self.limits or self._has_place(self.limits[row], now)
 
@@ -104,7 +104,7 @@ class LimitedPool(Pool):
         )
 
     def _has_room(self, now: float) -> bool:
-        return any(self._may_begin(candidate.row, now) for candidate in self.selection.candidates)
+        return any(self.may_begin(candidate.row, now) for candidate in self.selection.candidates)
 
     @override
     def refusal(self, waiter: Waiter) -> Failure | None:

@@ -9,6 +9,7 @@ from worker.pick.configured import policy_of
 from worker.pick.fastest import Fastest
 from worker.pick.first import First
 from worker.pick.least_request import LeastRequest
+from worker.pick.odds import WAYS, Odds, odds
 from worker.pick.policy import REFRESH_S, Draw, Load, Policy
 from worker.pick.power_of_choices import PRIOR_LATENCY_S, PowerOfChoices
 from worker.pick.rendezvous import Rendezvous
@@ -20,16 +21,19 @@ __all__ = [
     "PRIOR_LATENCY_S",
     "RAMP_FLOOR",
     "REFRESH_S",
+    "WAYS",
     "Draw",
     "Fastest",
     "First",
     "LeastRequest",
     "Load",
+    "Odds",
     "Policy",
     "PowerOfChoices",
     "Random",
     "Rendezvous",
     "RoundRobin",
     "Zoned",
+    "odds",
     "policy_of",
 ]

@@ -19,8 +19,7 @@ class Random(Weighted):
     """Each as often as it weighs, whatever came before."""
 
     def __init__(self, draw: Draw, *, slow_start_s: float = 10.0) -> None:
-        super().__init__(slow_start_s=slow_start_s)
-        self._draw = draw
+        super().__init__(draw, slow_start_s=slow_start_s)
         self._sums: Sequence[float] = ()
 
     def pick(self, tried: Collection[int], now: float, key: int = 0) -> Candidate | None:  # noqa: ARG002

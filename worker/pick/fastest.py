@@ -4,8 +4,10 @@ All traffic goes to whoever answered the latest probe fastest, which is harmless
 everything.
 """
 
-from collections.abc import Callable, Collection, Sequence
-from math import inf
+from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import copy
+from math import inf, isfinite
+from typing import Self
 
 from worker.pick.policy import REFRESH_S, Draw, untried
 from worker.view import Candidate
@@ -39,6 +41,19 @@ class Fastest:
         lowest = min(probes[index] for index in left)
         ties = [index for index in left if not probes[index] > lowest]  # nothing is <= NaN, and then none would be left
         return candidates[ties[self._draw(len(ties))]]
+
+    def twin(self, draw: Draw | None = None) -> Self:
+        """See ``Policy``."""
+        twin = copy(self)
+        twin._draw = draw or self._draw
+        return twin
+
+    def figures(self, now: float) -> Mapping[int, Mapping[str, float]]:
+        """See ``Policy``; those without a probe have none."""
+        if now >= self._refresh_at:
+            self._refresh(now)
+        pairs = zip(self._candidates, self._probes, strict=True)
+        return {candidate.row: {"probe_s": probe} if isfinite(probe) else {} for candidate, probe in pairs}
 
     def _refresh(self, now: float) -> None:
         self._refresh_at = now + REFRESH_S

@@ -1,8 +1,10 @@
 """``first``: the first in the file, and the next ones only when it was tried."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
+from typing import Self
 
-from worker.pick.policy import untried
+from worker.pick.policy import Draw, untried
 from worker.view import Candidate
 
 
@@ -20,3 +22,11 @@ class First:
         """See ``Policy``."""
         candidates = self._candidates
         return candidates[untried(candidates, tried)[0]] if candidates else None
+
+    def twin(self, draw: Draw | None = None) -> Self:  # noqa: ARG002
+        """See ``Policy``."""
+        return copy(self)
+
+    def figures(self, now: float) -> Mapping[int, Mapping[str, float]]:  # noqa: ARG002
+        """See ``Policy``: the order is all there is."""
+        return {candidate.row: {} for candidate in self._candidates}

@@ -1,6 +1,6 @@
 """``least_request``: of a few backends drawn at random, the one with the fewest requests under way for its weight."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import ceil
 from typing import Final
 
@@ -33,8 +33,7 @@ class LeastRequest(Weighted):
             choices: how many to draw; 0 for ``ceil(0.4 * M)`` within two to five.
             slow_start_s: as ``Weighted`` takes it.
         """
-        super().__init__(slow_start_s=slow_start_s)
-        self._draw = draw
+        super().__init__(draw, slow_start_s=slow_start_s)
         self._in_flight = in_flight
         self._choices = choices
         self._ways = 0
@@ -77,9 +76,15 @@ class LeastRequest(Weighted):
     def _cheapest(self, left: Sequence[int]) -> Candidate:
         """The cheapest of all that are left; ties go to whoever is drawn to be looked at first."""
         start = self._draw(len(left))
-        prices, under_way = self._prices, self._under_way
-        best = min([*left[start:], *left[:start]], key=lambda index: prices[index] * (sum(under_way[index]) + 1))
-        return self.candidates[best]
+        return self.candidates[min([*left[start:], *left[:start]], key=self._cost)]
+
+    def _cost(self, index: int) -> float:
+        return self._prices[index] * (sum(self._under_way[index]) + 1)
+
+    @override
+    def figures(self, now: float) -> Mapping[int, Mapping[str, float]]:
+        rows = enumerate(super().figures(now).items())
+        return {row: {**known, "cost": self._cost(index)} for index, (row, known) in rows}
 
     @override
     def refresh(self, now: float) -> None:

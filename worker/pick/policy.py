@@ -1,8 +1,8 @@
 """What a pool asks for a backend, and what a policy may ask in turn: load and chance."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from worker.view import Candidate
 
@@ -26,6 +26,19 @@ class Policy(Protocol):
         """One candidate whose row is not in ``tried``; one that is, where no other is left; None without any.
 
         ``key`` is what the request is told apart by, 64 bits; 0: by nothing.
+        """
+
+    def twin(self, draw: Draw | None = None) -> Self:
+        """Another one in the same state, to be asked what would be: this one takes no notice.
+
+        ``draw`` are its dice; None: the same ones.
+        """
+
+    def figures(self, now: float) -> Mapping[int, Mapping[str, float]]:
+        """What it goes by just now, for people: to each candidate's row, numbers by their names.
+
+        ``weight`` counts with slow start, ``latency_s`` and ``probe_s`` are seconds, the lowest ``cost`` wins, and so
+        does the highest ``credit``. What a policy does not look at is not there.
         """
 
 

@@ -1,6 +1,6 @@
 """``p2c_ewma``: of a few backends drawn at random, the one that is likely to answer first."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from typing_extensions import override
@@ -40,6 +40,11 @@ class PowerOfChoices(LeastRequest):
         weight = sum(reading[1] for reading in readings)
         prior = sum(reading[0] for reading in readings) / weight if weight > 0 else PRIOR_LATENCY_S
         return [_mean_latency(total, count, prior) for total, count in readings]
+
+    @override
+    def figures(self, now: float) -> Mapping[int, Mapping[str, float]]:
+        rows = zip(super().figures(now).items(), self._prices, strict=True)
+        return {row: {**known, "latency_s": price * known["weight"]} for (row, known), price in rows}
 
 
 def _mean_latency(total: float, weight: float, prior: float) -> float:

@@ -9,7 +9,7 @@ of a newcomer come to it little by little while it starts slowly.
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import inf, log
-from typing import Final
+from typing import Final, Self
 
 from typing_extensions import override
 
@@ -44,7 +44,7 @@ class Rendezvous(Weighted):
         slow_start_s: float = 10.0,
     ) -> None:
         """``max_load_ratio``: 1 or more; all else as ``LeastRequest`` takes it."""
-        super().__init__(slow_start_s=slow_start_s)
+        super().__init__(draw, slow_start_s=slow_start_s)
         self._in_flight = in_flight
         self._max_load_ratio = max_load_ratio
         self._keyless = LeastRequest(draw, in_flight=in_flight, slow_start_s=slow_start_s)
@@ -76,6 +76,17 @@ class Rendezvous(Weighted):
             if lot < lowest:
                 best, lowest = index, lot
         return self.candidates[best]
+
+    @override
+    def twin(self, draw: Draw | None = None) -> Self:
+        twin = super().twin(draw)
+        twin._keyless = self._keyless.twin(draw)
+        return twin
+
+    @override
+    def figures(self, now: float) -> Mapping[int, Mapping[str, float]]:
+        keyless = self._keyless.figures(now)
+        return {row: {**keyless[row], **known} for row, known in super().figures(now).items()}
 
     def _free(self, left: Sequence[int]) -> Sequence[int]:
         """Those of them that are not too busy; all, where readings make no sense, since somebody never is."""

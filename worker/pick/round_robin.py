@@ -1,7 +1,8 @@
 """``round_robin``: in turn, spread evenly by weight."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from math import inf
+from typing import Self
 
 from typing_extensions import override
 
@@ -14,8 +15,7 @@ class RoundRobin(Weighted):
     """Smooth weighted round robin, as nginx does it; one that starts slowly has fewer turns."""
 
     def __init__(self, draw: Draw, *, slow_start_s: float = 10.0) -> None:
-        super().__init__(slow_start_s=slow_start_s)
-        self._draw = draw
+        super().__init__(draw, slow_start_s=slow_start_s)
         self._credit: dict[int, float] = {}
         self._turns: Sequence[tuple[Candidate, float]] = ()
 
@@ -46,6 +46,16 @@ class RoundRobin(Weighted):
         if best is not None:
             credit[best.row] -= total
         return best
+
+    @override
+    def twin(self, draw: Draw | None = None) -> Self:
+        twin = super().twin(draw)
+        twin._credit = dict(self._credit)
+        return twin
+
+    @override
+    def figures(self, now: float) -> Mapping[int, Mapping[str, float]]:
+        return {row: {**known, "credit": self._credit[row]} for row, known in super().figures(now).items()}
 
     @override
     def refresh(self, now: float) -> None:

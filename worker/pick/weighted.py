@@ -1,9 +1,10 @@
 """What candidates weigh: as configured, and less while they start slowly."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Final, Self
 
-from worker.pick.policy import REFRESH_S
+from worker.pick.policy import REFRESH_S, Draw
 from worker.view import Candidate
 
 RAMP_FLOOR: Final = 0.1
@@ -16,8 +17,9 @@ class Weighted:
     They call ``refresh`` in a pick, once ``refresh_at`` has come.
     """
 
-    def __init__(self, *, slow_start_s: float) -> None:
+    def __init__(self, draw: Draw, *, slow_start_s: float) -> None:
         """``slow_start_s``: over how long a backend that came back grows to its full weight; 0: at once."""
+        self._draw = draw
         self.slow_start_s = slow_start_s
         self.candidates: Sequence[Candidate] = ()
         self.weights: Sequence[float] = ()
@@ -27,6 +29,19 @@ class Weighted:
         """See ``Policy``."""
         self.candidates = candidates
         self.refresh(now)
+
+    def twin(self, draw: Draw | None = None) -> Self:
+        """See ``Policy``; what is read anew is replaced, so that the two may share it until then."""
+        twin = copy(self)
+        twin._draw = draw or self._draw
+        return twin
+
+    def figures(self, now: float) -> Mapping[int, Mapping[str, float]]:
+        """See ``Policy``."""
+        if now >= self.refresh_at:
+            self.refresh(now)
+        pairs = zip(self.candidates, self.weights, strict=True)
+        return {candidate.row: {"weight": weight} for candidate, weight in pairs}
 
     def refresh(self, now: float) -> None:
         """Bring up to date what a pick may take from a moment ago."""

@@ -1,10 +1,12 @@
 """Zones: what stands near goes first, while enough of it is eligible."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from math import fsum
+from typing import Self
 
 from sidecar.contract.model import Backend
-from worker.pick.policy import Policy
+from worker.pick.policy import Draw, Policy
 from worker.view import Candidate
 
 
@@ -43,8 +45,27 @@ class Zoned:
 
     def pick(self, tried: Collection[int], now: float, key: int = 0) -> Candidate | None:
         """See ``Policy``."""
+        return self.asked(tried).pick(tried, now, key)
+
+    def asked(self, tried: Collection[int]) -> Policy:
+        """Which of the two is asked now."""
         is_near = any(row not in tried for row in self._near_rows) if tried else self._near_rows
-        return (self._near if is_near else self._everyone).pick(tried, now, key)
+        return self._near if is_near else self._everyone
+
+    def leaves_out(self, row: int) -> bool:
+        """Whether a candidate has to stand back for the near ones."""
+        return bool(self._near_rows) and row not in self._near_rows
+
+    def twin(self, draw: Draw | None = None) -> Self:
+        """See ``Policy``."""
+        twin = copy(self)
+        twin._near, twin._everyone = self._near.twin(draw), self._everyone.twin(draw)
+        return twin
+
+    def figures(self, now: float) -> Mapping[int, Mapping[str, float]]:
+        """See ``Policy``: the near ones have them from their own, while that goes first."""
+        near = self._near.figures(now)
+        return {**self._everyone.figures(now), **(near if self._near_rows else {})}
 
     def _is_enough(self, near: Sequence[Candidate], candidates: Sequence[Candidate]) -> bool:
         """Backups are measured against backups: while they wait, nobody misses them, nor the primaries beside them."""

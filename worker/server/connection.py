@@ -167,7 +167,7 @@ class AppConnection(ClientConnection):
         try:
             exchange = exchange_for(self._service, self._head, peer=self._peer, downstream=self)
         except Refused as refused:
-            self.refuse(refused.failure)
+            self._turn_away(refused.failure, refused.said)
             return
         self._exchange = exchange
         if self._body is not None and b"expect" not in self._head.special:
@@ -184,7 +184,7 @@ class AppConnection(ClientConnection):
         exchange = self._exchange
         if exchange is None:
             return True
-        exchange.abort()
+        exchange.abort(None)
         self._exchange = cast("Exchange", turn)
         return exchange.responded
 
@@ -193,7 +193,7 @@ class AppConnection(ClientConnection):
         exchange = self._exchange
         if exchange is None:
             return
-        exchange.abort()  # the turn itself, unless it is being forwarded
+        exchange.abort(Failure.INTERNAL)  # the turn itself, unless it is being forwarded
         if exchange.responded:
             self.cut(Failure.INTERNAL)
         else:

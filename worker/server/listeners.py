@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -77,6 +77,11 @@ def bind_all(listen: Listen) -> list[Listener]:
             listeners.append(listener)
         undo.pop_all()
     return listeners
+
+
+def admin_of(listeners: Iterable[Listener]) -> str:
+    """Where our own endpoints are, as ``listen.admin`` has it."""
+    return next(str(each.address) for each in listeners if each.role is Role.ADMIN)
 
 
 def address_of(bound: socket.socket) -> Socket:

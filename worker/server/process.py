@@ -19,6 +19,7 @@ from uvicorn_worker import UvicornWorker
 from sidecar.contract.config import ConfigError, Listen
 from sidecar.contract.events import Event, line
 from worker.app import create_app
+from worker.explain import explain_routes
 from worker.runtime import Runtime
 from worker.server.crew import Crew
 from worker.server.front import Front, load_app
@@ -104,12 +105,17 @@ class SidebeatWorker(UvicornWorker):  # type: ignore[misc] # it ships no types
         runtime = Runtime(handover.config, crew.board, self.slot, crew.instance, crew.environ)
         runtime.writer.applied(handover.number)
         front = Front(load_app(listen.app), runtime) if listen.app else None
-        self.config.app = create_app(runtime)
+        self.config.app = app = create_app(runtime)
+        app.include_router(explain_routes(runtime))
         self.server = Server(self.config, runtime, is_admin=crew.is_admin, front=front)
-        async with asyncio.TaskGroup() as tasks:
-            heeding = tasks.create_task(heed(handover, runtime.apply, runtime.writer))
-            await self.server.serve(self.sockets)
-            heeding.cancel()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, runtime.reopen_logs)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                heeding = tasks.create_task(heed(handover, runtime.apply, runtime.writer))
+                await self.server.serve(self.sockets)
+                heeding.cancel()
+        finally:
+            runtime.close_logs()
 
     @override
     async def callback_notify(self) -> None:

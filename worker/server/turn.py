@@ -15,6 +15,8 @@ from typing import Any, Protocol
 from typing_extensions import override
 
 from sidecar.contract.events import Event, line
+from worker.answer import Fields
+from worker.failure import Failure
 from worker.gateway import App, Message, Receive, Scope, Send, Shortcut
 from worker.http1 import UNKNOWN_LENGTH, RequestHead
 from worker.server.reply import Reply
@@ -177,9 +179,13 @@ class Turn(Shortcut):
             self._client.hold_upload(hold=True)
         self._tell()
 
-    def abort(self) -> None:
+    def abort(self, failure: Failure | None = None) -> None:  # noqa: ARG002 - who answers, answers for it
         """See ``Exchange``: the client is gone, or broke its side."""
         self.end()
+
+    def said(self, failure: Failure) -> Fields:  # noqa: ARG002 - an app says for itself what it has to say
+        """See ``Exchange``."""
+        return ()
 
     def end(self) -> None:
         """The response is complete, or nobody is there to take more of it."""

@@ -76,6 +76,11 @@ class Tunnel(asyncio.Protocol):
         """How many have passed; none that we know of."""
         return 0
 
+    @property
+    def has_parted(self) -> bool:
+        """Whether either end has said that it sends no more, before its connection was gone."""
+        return self._client_done or self._backend_done
+
     @override
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""

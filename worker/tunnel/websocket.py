@@ -138,6 +138,13 @@ class WebSocketTunnel(Tunnel):
         """How many have passed, both ways."""
         return self._up.tracker.messages + self._down.tracker.messages
 
+    @property
+    @override
+    def has_parted(self) -> bool:
+        """Whether a goodbye has passed: one of theirs, or ours where nothing was wrong."""
+        said = self._up.tracker.closed or self._down.tracker.closed
+        return self._code in (Code.RESTART, Code.GOING_AWAY) or (said and not self._code)
+
     @override
     def data_received(self, data: bytes) -> None:
         if self._code:

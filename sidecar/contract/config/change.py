@@ -3,8 +3,11 @@
 Who has checked the file hands on the text, so that all who apply it apply the same: the file may have changed again.
 """
 
+import os
 import ssl
+from pathlib import Path
 
+from sidecar.contract.config.observe import STREAMS, Log
 from sidecar.contract.config.pools import UpstreamTLS
 from sidecar.contract.config.sections import Config
 
@@ -13,6 +16,8 @@ PINNED = {
     "listen": (
         "bind", "admin", "console", "workers", "max_backends", "app", "drain_delay_s", "drain_timeout_s",
     ),
+    "log": ("format",),
+    "tracing": ("enabled", "service"),
 }  # fmt: skip
 """Whom one is, where one is found, what is shared, and what those rely on who wait for our end."""
 
@@ -42,8 +47,17 @@ def from_text(text: str | bytes) -> Config:
 
 
 def unusable_files(config: Config) -> list[str]:
-    """A line for each pool whose TLS files cannot be used: the only files that a config names. Reads them."""
-    return [f"pools.{name}.tls: {error}" for name, pool in config.pools.items() if (error := _trouble(pool.tls))]
+    """A line for each pool whose TLS files cannot be used, which it reads, and for a log that cannot be written."""
+    tls = [f"pools.{name}.tls: {error}" for name, pool in config.pools.items() if (error := _trouble(pool.tls))]
+    return tls + ([f"log.file: {config.log.file}: cannot be written"] if not _can_log(config.log) else [])
+
+
+def _can_log(log: Log) -> bool:
+    """Whether the file may be written, or made where it is not there."""
+    path = Path(log.file)
+    if log.access == "off" or log.file in STREAMS:
+        return True
+    return os.access(path if path.exists() else path.parent, os.W_OK) and not path.is_dir()
 
 
 def _trouble(tls: UpstreamTLS) -> str:

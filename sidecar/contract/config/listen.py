@@ -81,7 +81,8 @@ class Listen(Section):
 
     ``max_backends``: of how many, over all pools, the workers of a master know together; a pool that does not fit is
     balanced by each worker on its own. ``max_message_bytes``: of a WebSocket's message, either way, where it passes
-    through an app and so through memory; uvicorn's default.
+    through an app and so through memory; uvicorn's default. ``explain_secret`` signs the tokens of ``sidebeat explain
+    --token``; None: one that is made once and kept in the run directory of this host, so that a fleet needs one here.
     """
 
     bind: str | list[str] = "127.0.0.1:8000"
@@ -98,6 +99,7 @@ class Listen(Section):
     max_headers: int = Field(default=100, ge=8, le=10_000)
     max_body_bytes: int = Field(default=0, ge=0)
     max_message_bytes: int = Field(default=16_777_216, ge=1, le=1 << 30)
+    explain_secret: str | None = Field(default=None, min_length=16, repr=False)
     drain_delay_s: SecondsOrZero = 0.0
     drain_timeout_s: Seconds = 25.0
 

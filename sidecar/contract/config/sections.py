@@ -8,7 +8,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from sidecar.contract.config.console import Console
 from sidecar.contract.config.listen import Listen, Store
+from sidecar.contract.config.observe import Log, Tracing
 from sidecar.contract.config.pools import Pool
 from sidecar.contract.config.section import Name, Section
 
@@ -48,6 +50,9 @@ class Config(Section):
 
     store: Store = Store()
     listen: Listen = Listen()
+    console: Console = Console()
+    log: Log = Log()
+    tracing: Tracing = Tracing()
     pools: dict[Name, Pool] = Field(min_length=1)
     routes: tuple[Route, ...] = ()
 

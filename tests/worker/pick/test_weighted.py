@@ -7,7 +7,7 @@ from random import Random as Dice
 
 import pytest
 
-from picking import Gauges, candidate, candidates, row_of, rows_of
+from picking import Gauges, always, candidate, candidates, row_of, rows_of
 from worker.pick import RAMP_FLOOR, REFRESH_S, LeastRequest, PowerOfChoices, Random, Rendezvous, RoundRobin
 from worker.pick.weighted import Weighted
 
@@ -19,13 +19,13 @@ GAUGES = Gauges()
     [(0.0, RAMP_FLOOR), (0.5, RAMP_FLOOR), (2.0, 0.2), (5.0, 0.5), (9.0, 0.9), (10.0, 1.0), (99.0, 1.0)],
 )
 def test_slow_start_grows_from_a_tenth_to_the_whole_weight(now, share):
-    weighted = Weighted(slow_start_s=10.0)
+    weighted = Weighted(always(0), slow_start_s=10.0)
     weighted.use([candidate(0), candidate(1, weight=100, ramp_until=10.0)], now)
     assert weighted.weights == pytest.approx([1.0, 100 * share])
 
 
 def test_slow_start_can_be_switched_off():
-    weighted = Weighted(slow_start_s=0.0)
+    weighted = Weighted(always(0), slow_start_s=0.0)
     weighted.use([candidate(0, ramp_until=inf)], 0.0)
     assert weighted.weights == [1.0]
 

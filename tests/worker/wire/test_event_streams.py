@@ -1,6 +1,5 @@
 """Event streams and other endless answers: how a drain ends them, and how their clients and backends leave."""
 
-
 import pytest
 
 from backend import Backend, Connection, Fields, Handler, Request

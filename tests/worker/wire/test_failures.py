@@ -11,6 +11,7 @@ from raw_client import RawClient, fetch
 from rude import begins, never_answers, unresponsive
 from waiting import eventually
 from wire import TruncatedError, encode_chunk, encode_head
+from worker.failure import REFUSALS, Failure
 
 HASTY = {"connect_s": 0.3, "response_headers_s": 0.3, "idle_s": 0.4}
 
@@ -130,6 +131,14 @@ async def test_a_stream_both_ways_has_the_idle_time_of_a_stream(start_lane: Star
         await client.read_until(b"begun")
         await client.send(encode_chunk(b"ping"))
         await client.read_until(b"pong")
+
+
+async def test_what_we_answer_ourselves_is_counted_by_its_word(start_lane: StartLane, backend: Backend):
+    lane = await start_lane({"url": backend.url, "weight": 0})
+    for _ in range(2):
+        await fetch(lane.port)
+    counted = dict(zip(REFUSALS, lane.runtime.board.refusals(), strict=True))
+    assert {failure: count for failure, count in counted.items() if count} == {Failure.NO_BACKEND: 2}
 
 
 async def test_nobody_left_is_503(start_lane: StartLane, backend: Backend):

@@ -69,7 +69,7 @@ def start_hedging(start_lane: StartLane) -> StartHedging:
 
 def hedges(lane: Lane, backend: Backend) -> int:
     seats = lane.runtime.seats["api"]
-    return seats.board.hedges(seats.rows[f"127.0.0.1:{backend.port}"])
+    return seats.board.figures(seats.rows[f"127.0.0.1:{backend.port}"]).hedges
 
 
 def mean_s(lane: Lane, backend: Backend) -> float:

@@ -13,7 +13,7 @@ def times(lane: Lane) -> tuple[int, int]:
     """How many heads have come, and how many responses have ended."""
     seats = lane.runtime.seats["api"]
     rows = list(seats.rows.values())
-    return sum(seats.board.first_bytes(rows)), sum(seats.board.durations(rows))
+    return sum(seats.board.first_bytes(rows)), sum(sum(seats.board.figures(row).durations) for row in rows)
 
 
 async def streams(_request: Request, connection: Connection) -> None:

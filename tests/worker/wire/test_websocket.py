@@ -116,12 +116,12 @@ async def test_messages_pass_both_ways_whole_and_in_order(start_lane: StartLane,
             assert await socket.recv() == message
         assert lane.in_flight == 1
         [row] = lane.runtime.seats["api"].rows.values()
-        assert lane.runtime.board.tunnels(row) == 1
+        assert lane.runtime.board.figures(row).tunnels == 1
         await socket.send(iter(["in ", "three ", "parts"]))
         assert await socket.recv() == "in three parts"
     await lane.quiet()
-    assert lane.runtime.board.tunnels(row) == 0
-    assert lane.runtime.board.messages(row) == 2 * (len(MESSAGES) + 1)
+    assert lane.runtime.board.figures(row).tunnels == 0
+    assert lane.runtime.board.figures(row).messages == 2 * (len(MESSAGES) + 1)
 
 
 async def test_fragments_of_a_backend_are_one_message(start_lane: StartLane, serve_websockets: StartServer):

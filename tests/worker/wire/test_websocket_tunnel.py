@@ -115,7 +115,7 @@ async def nothing_is_left(lane: Lane) -> None:
     await lane.quiet()
     await eventually(lambda: not lane.runtime.clients)
     row = next(iter(lane.runtime.seats["api"].rows.values()))
-    assert lane.runtime.board.tunnels(row) == 0
+    assert lane.runtime.board.figures(row).tunnels == 0
     assert lane.upstream_connections == 0
 
 
@@ -398,12 +398,12 @@ async def test_what_is_no_websocket_passes_all_the_same(lane: Lane, client: RawC
 
 async def test_tunnels_and_their_messages_are_counted(lane: Lane, client: RawClient, peer: Peer):
     row = next(iter(lane.runtime.seats["api"].rows.values()))
-    assert lane.runtime.board.tunnels(row) == 1
+    assert lane.runtime.board.figures(row).tunnels == 1
     await passes(client, peer)
     assert lane.in_flight == 1
     client.abort()
     await nothing_is_left(lane)
-    assert lane.runtime.board.messages(row) == 2
+    assert lane.runtime.board.figures(row).messages == 2
 
 
 SPOILED: dict[str, Handler | None] = {
