@@ -17,6 +17,7 @@ from sidecar.contract.codec import ContractError, report_from_hash
 from sidecar.contract.events import Event, line
 from sidecar.contract.keys import WORKER_MS, PoolKeys, worker_member
 from sidecar.contract.model import Report, Tally
+from sidecar.times import Times, growth
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +29,16 @@ BASELINE_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
-    """One backend's traffic over all workers. ``error_ratio`` is None where there were no requests."""
+    """One backend's traffic over all workers. ``error_ratio`` is None where there were no requests.
+
+    ``p50_ms`` and ``p99_ms`` are of the times to headers of the last ten seconds; None: no response came in them.
+    """
 
     inflight: int = 0
     rps: float = 0.0
     error_ratio: float | None = None
+    p50_ms: float | None = None
+    p99_ms: float | None = None
 
 
 class Collector:
@@ -110,16 +116,19 @@ class _Baseline:
 
 
 class Rates:
-    """Requests and failures per second, out of counters that only grow. Does no I/O."""
+    """Requests and failures per second and how long they took, out of counters that only grow. Does no I/O."""
 
     def __init__(self) -> None:
         self._baselines: dict[str, _Baseline] = {}
+        self._times: dict[str, Times] = {}
 
     def observe(self, reports: Sequence[Report], now: float) -> dict[str, Traffic]:
         """Each backend's traffic, summed over the workers that have just reported."""
         inflight: dict[str, int] = {}
         requests: dict[str, float] = {}
         failures: dict[str, float] = {}
+        for times in self._times.values():
+            times.tick(now)
         for report in reports:
             for name, tally in report.tallies.items():
                 inflight[name] = inflight.get(name, 0) + tally.inflight
@@ -127,14 +136,21 @@ class Rates:
                 requests[name] = requests.get(name, 0.0) + asked
                 failures[name] = failures.get(name, 0.0) + failed
         self._baselines = {k: each for k, each in self._baselines.items() if now - each.seen <= BASELINE_S}
+        self._times = {name: each for name, each in self._times.items() if name in inflight}
         return {
             name: Traffic(
                 inflight=count,
                 rps=(rps := requests.get(name, 0.0)),
                 error_ratio=min(failures.get(name, 0.0) / rps, 1.0) if rps else None,
+                p50_ms=self._quantile_ms(name, 0.5, now),
+                p99_ms=self._quantile_ms(name, 0.99, now),
             )
             for name, count in inflight.items()
         }
+
+    def _quantile_ms(self, name: str, share: float, now: float) -> float | None:
+        times = self._times.get(name)
+        return None if times is None else times.quantile_ms(share, now)
 
     def _rates(self, report: Report, now: float) -> Mapping[str, tuple[float, float]]:
         """This worker's requests and failures per second by backend; none after a first report."""
@@ -144,8 +160,17 @@ class Rates:
         if before is not None:
             elapsed_s = (report.heartbeat_ms - before.report.heartbeat_ms) / 1000
             rates = before.rates if elapsed_s <= 0 else _difference(before.report, report, elapsed_s)
+            self._add_times(before.report, report, now)
         self._baselines[member] = _Baseline(report=report, rates=rates, seen=now)
         return rates
+
+    def _add_times(self, before: Report, after: Report, now: float) -> None:
+        is_same = before.incarnation == after.incarnation
+        for name, tally in after.tallies.items():
+            earlier = before.tallies.get(name) if is_same else None
+            fresh = growth(tally.first_bytes, earlier.first_bytes if earlier else ())
+            if any(fresh):
+                self._times.setdefault(name, Times(now)).add(fresh)
 
 
 def _difference(before: Report, after: Report, elapsed_s: float) -> dict[str, tuple[float, float]]:

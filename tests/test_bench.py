@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 import event_load
+import library
 import websocket_load
 from bars import BARS, judge, times
 from figures import Run, cpu_per_gb, cpu_us, percentile, rate, ratio, typical
@@ -209,3 +210,12 @@ def test_an_event_is_judged_by_its_median():
     table = event_load.table({"sidebeat": [run_of(30, p50_ms=0.12)], "nginx": [run_of(20, p50_ms=0.1)]})
     assert row(table, "sidebeat")[:4] == ["sidebeat", "0.120", "1.200", "1.20x"]
     assert "sse: sidebeat, p50 against nginx: 1.20x (bar 1.30x): met" in table
+
+
+def test_the_library_is_judged_against_the_seed_and_against_an_app_that_proxies_nothing():
+    runs = {"proxy_pass": runs_of(200), "seed": runs_of(3_600), "no proxy": runs_of(100)}
+    table = requests_table("library", runs, cpu_us)
+    assert row(table, "proxy_pass")[:4] == ["proxy_pass", "200", "2.00", "18x"]
+    assert "against seed: 18x less (bar 14x less, aim 20x less): met" in table
+    assert "against no proxy: 2.00x (aim 1.60x): **missed**" in table
+    assert "+3.0 MiB (bar 16): met" in library.growth_table({"download": 1 << 20, "upload": 3 << 20})

@@ -17,8 +17,9 @@ from sidecar.contract.events import Event, line
 from sidecar.lease import Grant
 from sidecar.monitor.cancel import end_if_cancelled
 from sidecar.monitor.contact import Contact
+from sidecar.monitor.counted import Account
 from sidecar.monitor.orders import Orders
-from sidecar.monitor.tenure import Tenure
+from sidecar.monitor.tenure import Role, Tenure
 from sidecar.monitor.told import Told
 from sidecar.monitor.watch import Watch, draw
 from sidecar.publish import Change, Edition, Outcome, Publisher
@@ -35,7 +36,7 @@ FOLLOW_S = 1.0
 
 
 class Leader:
-    """The publishing side of one pool."""
+    """The publishing side of one pool. ``account`` says what came of it."""
 
     def __init__(
         self, *, watch: Watch, told: Told, tenure: Tenure, orders: Orders, publisher: Publisher, collector: Collector,
@@ -48,10 +49,21 @@ class Leader:
         self._publisher = publisher
         self._collector = collector
         self._contact = contact
+        self.account = Account()
         self._rates = Rates()
         self._follow_at = 0.0
         self._repaired: tuple[str, ...] = ()
         self._acts: deque[Callable[[], None]] = deque()
+
+    @property
+    def is_leading(self) -> bool:
+        """Whether we led when we last looked."""
+        return self._tenure.is_ours
+
+    @property
+    def role(self) -> Role:
+        """What we are to the pool."""
+        return self._tenure.role
 
     def hint(self, _backend_id: str) -> None:
         """The operator has asked for something: look at once."""
@@ -117,7 +129,9 @@ class Leader:
             return self._tenure.due - time.monotonic()
         if is_beat:
             reports, now = await self._collector.collect(), time.monotonic()
-            self._told.hear(reports, self._rates.observe(reports, now), now)
+            traffic = self._rates.observe(reports, now)
+            self.account.hear(reports, traffic)
+            self._told.hear(reports, traffic, now)
         edition = self._next_edition(grant, is_beat=is_beat)
         if edition is not None and not await self._write(edition, grant):
             return AGAIN_S
@@ -149,6 +163,7 @@ class Leader:
     async def _write(self, edition: Edition, grant: Grant) -> bool:
         """Whether the store took it; what was wrong is noted, for the next turn to mend."""
         receipt = await self._publisher.write(edition, token=grant.token, store_id=grant.store_id)
+        self.account.wrote(receipt.outcome, edition.changes)
         match receipt.outcome:
             case Outcome.DONE:
                 self._told.accepted(edition)

@@ -113,12 +113,12 @@ class Post:
             keys.pool, plan.pool.members, probes=plan.probes, policy=plan.policy, schedule=plan.schedule(),
             gate=office.gate,
         )  # fmt: skip
-        self._told = Told(self.watch, clock, plan.pool.hash, plan.veto, tells_probes=plan.tells_probes)
+        self.told = Told(self.watch, clock, plan.pool.hash, plan.veto, tells_probes=plan.tells_probes)
         copy = SavedIntents(office.directory, keys.pool, office.url)
         self._orders = Orders(office.redis, keys, watch=self.watch, copy=copy, owner=office.owner)
         self.leader = Leader(
             watch=self.watch,
-            told=self._told,
+            told=self.told,
             tenure=Tenure(Lease(office.redis, keys, office.owner), clock, keys.pool),
             orders=self._orders,
             publisher=Publisher(office.redis, keys, office.owner),
@@ -142,7 +142,7 @@ class Post:
         self.watch.change(
             plan.pool.members, same, probes=plan.probes, policy=plan.policy, schedule=plan.schedule()
         )  # fmt: skip
-        self._told.change(plan.pool.hash, plan.veto, tells_probes=plan.tells_probes)
+        self.told.change(plan.pool.hash, plan.veto, tells_probes=plan.tells_probes)
         self._orders.meet(self.watch.members.keys() - same)
         self._probe_all()
 

@@ -5,9 +5,11 @@ import logging
 import os
 import secrets
 from asyncio import Task
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from redis.asyncio import Redis
 
@@ -16,13 +18,21 @@ from sidecar.contract.config.change import pinned
 from sidecar.contract.connect import connect, store_url
 from sidecar.contract.events import Event, line
 from sidecar.contract.masters import MONITOR, Presence, find_masters
+from sidecar.contract.rundir import console_token
+from sidecar.contract.tracing import provider_for, shut_down, tracer_of
+from sidecar.monitor.console import Hosting
 from sidecar.monitor.contact import Contact
 from sidecar.monitor.gate import Gate
 from sidecar.monitor.hints import heed_hints
+from sidecar.monitor.metrics import Exposition
 from sidecar.monitor.post import Office, Plan, Post
 from sidecar.monitor.reload import heed_reloads
 from sidecar.monitor.saved import copy_directory
+from sidecar.monitor.tenure import Role
 from sidecar.probe import Prober
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +58,7 @@ async def run(
     namespace = config.store.namespace
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(_client(url))
-        prober = await stack.enter_async_context(Prober())
+        prober = await stack.enter_async_context(Prober(_tracer(config, environ, stack)))
         directory = copy_directory(namespace, environ)
         plans = _plans(config, prober)
         pools = ",".join(plan.keys.pool for plan in plans.values())
@@ -59,10 +69,14 @@ async def run(
                 redis=redis, url=url, owner=owner, contact=Contact(url), gate=Gate(), directory=directory, tasks=tasks
             )
             monitor = Monitor(office, prober, config, plans)
+            token_file = directory and console_token(namespace, environ)
+            console = Hosting(office, config, monitor.roles, token_file, Exposition(monitor.posts))
+            tasks.create_task(console.run(), name="console")
             if asked is not None:
                 presence = _shown(namespace, environ, owner)
                 stack.callback(presence.withdraw)
-                tasks.create_task(heed_reloads(asked, file, environ, monitor.apply, presence), name="reloads")
+                both = [monitor.apply, console.change]
+                tasks.create_task(heed_reloads(asked, file, environ, partial(_each, both), presence), name="reloads")
 
 
 class Monitor:
@@ -76,6 +90,14 @@ class Monitor:
         self._posts: dict[str, Post] = {}
         self._hints: Task[None] | None = None
         self._man(plans)
+
+    def posts(self) -> list[Post]:
+        """One for each pool there is now."""
+        return list(self._posts.values())
+
+    def roles(self) -> list[Role]:
+        """What this monitor is to each pool."""
+        return [post.leader.role for post in self._posts.values()]
 
     def apply(self, config: Config) -> None:
         """Go on under another config: leases are kept, and backends that stay are known as before.
@@ -112,6 +134,12 @@ class Monitor:
         self._hints = self._office.tasks.create_task(heed_hints(self._office.redis, actions), name="hints")
 
 
+def _each(appliers: Sequence[Callable[[Config], None]], config: Config) -> None:
+    """Apply a config to all of these; the first may refuse it."""
+    for apply in appliers:
+        apply(config)
+
+
 def _plans(config: Config, prober: Prober) -> dict[str, Plan]:
     """By the pools' names in keys: under another one it is another pool."""
     return {config.key_name(name): Plan.of(config, name, prober) for name in config.pools}
@@ -126,6 +154,15 @@ def _shown(namespace: str, environ: Mapping[str, str], owner: str) -> Presence:
     except OSError as error:
         log.warning(line(Event.CONFIG, unannounced=str(error)))
     return presence
+
+
+def _tracer(config: Config, environ: Mapping[str, str], stack: AsyncExitStack) -> "Tracer | None":
+    """What makes spans of probes, if they are wanted; the last of them are exported when the stack ends."""
+    provider = provider_for(config.tracing, environ)
+    if provider is None:
+        return None
+    stack.callback(shut_down, provider)
+    return tracer_of(provider)
 
 
 def _client(url: str) -> Redis:

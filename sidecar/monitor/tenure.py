@@ -6,6 +6,7 @@ Every answer of the store brings its time, which is where the pool's clock is se
 import asyncio
 import logging
 import time
+from enum import Enum
 
 from redis.exceptions import RedisError
 
@@ -20,6 +21,14 @@ GOODBYE_S = 1.0
 """What a clean stop may spend on giving the lease back; else it expires."""
 
 
+class Role(Enum):
+    """What a monitor is to a pool; UNKNOWN as long as the store does not tell."""
+
+    LEADS = "leads"
+    STANDS_BY = "stands by"
+    UNKNOWN = "unknown"
+
+
 class Tenure:
     """The lease as this monitor holds it, or tries to. ``due`` is when to claim or renew it next (monotonic)."""
 
@@ -30,11 +39,19 @@ class Tenure:
         self._pool = pool
         self._grant: Grant | None = None
         self._tokens: set[int] = set()
+        self._is_anothers = False
 
     @property
     def is_ours(self) -> bool:
         """Whether we led when we last looked."""
         return self._grant is not None
+
+    @property
+    def role(self) -> Role:
+        """By the store's latest answer."""
+        if self._grant is not None:
+            return Role.LEADS
+        return Role.STANDS_BY if self._is_anothers else Role.UNKNOWN
 
     def is_own(self, token: int) -> bool:
         """Whether we have led under this token."""
@@ -49,6 +66,7 @@ class Tenure:
         sent = time.monotonic()
         answer = await self._lease.claim()
         self._clock.learn(answer.redis_ms, sent=sent, received=time.monotonic())
+        self._is_anothers = isinstance(answer, Held)
         if isinstance(answer, Held):
             self._yield(answer)
             self.due = sent + RETRY_S * (0.9 + 0.2 * draw())

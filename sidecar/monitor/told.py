@@ -6,7 +6,7 @@ An edition holds what differs from the last one that was accepted, or everything
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from sidecar.collect import Traffic
-from sidecar.contract.codec import backend_hash
+from sidecar.contract.codec import backend_hash, decimal_text
 from sidecar.contract.events import Event
 from sidecar.contract.model import Intent, Reading, Report, Verdict, View
 from sidecar.monitor.clock import WireClock
@@ -34,11 +34,22 @@ class Told:
         self._config_hash = config_hash
         self._tells_probes = tells_probes
         self._traffic: Mapping[str, Traffic] = {}
+        self._rps = 0.0
         self._verdicts: dict[str, Verdict] = {}
         self._ejected: Mapping[str, float] = {}
         self._suspect = ""
         self._departed: set[str] = set()
         self._is_certain = False
+
+    @property
+    def verdicts(self) -> Mapping[str, Verdict]:
+        """As they were published last."""
+        return self._verdicts
+
+    @property
+    def suspect(self) -> str:
+        """Why the probes were said to be mistrusted; empty: they were not."""
+        return self._suspect
 
     def doubt(self) -> None:
         """The store may hold anything: the next edition holds everything."""
@@ -56,6 +67,7 @@ class Told:
     def hear(self, reports: Sequence[Report], traffic: Mapping[str, Traffic], now: float) -> None:
         """What the workers say now, and what follows of the traffic."""
         self._traffic = traffic
+        self._rps = sum(each.rps for each in traffic.values())
         self._outlook.hear(reports, now)
 
     def heed(self, intents: Mapping[str, Intent]) -> None:
@@ -182,15 +194,22 @@ class Told:
             "inflight": str(traffic.inflight),
             "rps": f"{traffic.rps:.1f}",
             "error_ratio": _ratio(traffic.error_ratio),
+            "share": _ratio(traffic.rps / self._rps if self._rps else None),
+            "p50_ms": decimal_text(traffic.p50_ms),
+            "p99_ms": decimal_text(traffic.p99_ms),
         }
 
     def _history(self, name: str) -> Fields:
-        result = self._watch.results[name]
+        result, traffic = self._watch.results[name], self._traffic.get(name, Traffic())
         return {
             "passed": str(int(result.passed)),
             "status": str(result.status or ""),
             "probe_ms": f"{result.total_ms:.1f}",
-            "error_ratio": _ratio(self._traffic.get(name, Traffic()).error_ratio),
+            "error_ratio": _ratio(traffic.error_ratio),
+            "inflight": str(traffic.inflight),
+            "rps": f"{traffic.rps:.1f}",
+            "p50_ms": decimal_text(traffic.p50_ms),
+            "p99_ms": decimal_text(traffic.p99_ms),
         }
 
 

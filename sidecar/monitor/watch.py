@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from random import SystemRandom
 
 from sidecar.contract.events import Event, line
 from sidecar.contract.model import Backend, Health, Reading
+from sidecar.monitor.counted import Probes
 from sidecar.monitor.gate import Gate
 from sidecar.probe import ProbeResult
 from sidecar.schedule import Pace, Schedule
@@ -25,7 +27,7 @@ class Watch:
 
     ``news`` is set when there is something to publish: a first result, another state or another weight. ``results``
     has the latest probe of each backend, ``judged`` the latest that counted; ``unreported`` says whose came since its
-    reader last cleared it.
+    reader last cleared it. ``counted`` has what was ever counted of a backend's probes, also of those that left.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Watch:
         self.results: dict[str, ProbeResult] = {}
         self.judged: dict[str, ProbeResult] = {}
         self.unreported: set[str] = set()
+        self.counted: defaultdict[str, Probes] = defaultdict(Probes)
         self.news = asyncio.Event()
         self._probes = probes
         self._policy = policy
@@ -135,6 +138,7 @@ class Watch:
     def _take(self, name: str, result: ProbeResult) -> None:
         now = time.monotonic()
         self.results[name] = result
+        self.counted[name].add(result)
         self.unreported.add(name)
         if not result.is_void and not self._schedule.is_paused(name):
             self.judged[name] = result

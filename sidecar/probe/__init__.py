@@ -5,8 +5,10 @@ is asked depends on the type (``http``, ``sse``, ``websocket``, ``connect``); ho
 means, is the same for all (``timed``, ``trouble``).
 """
 
+from sidecar.probe.http import own_headers
 from sidecar.probe.prober import Prober, tls_context
 from sidecar.probe.result import ProbeResult
 from sidecar.probe.timed import TimedProbe
+from sidecar.probe.trouble import in_words
 
-__all__ = ["ProbeResult", "Prober", "TimedProbe", "tls_context"]
+__all__ = ["ProbeResult", "Prober", "TimedProbe", "in_words", "own_headers", "tls_context"]

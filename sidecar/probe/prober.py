@@ -3,7 +3,7 @@
 import ssl
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import httpx
 
@@ -16,6 +16,9 @@ from sidecar.probe.sse import MEDIA_TYPE, SseExchange
 from sidecar.probe.timed import Exchange, TimedProbe
 from sidecar.probe.websocket import WebSocketExchange
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import Tracer
+
 NO_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 
 
@@ -25,7 +28,9 @@ class Prober:
     Making a context costs 20 ms of CPU, so it may not happen per probe.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tracer: "Tracer | None" = None) -> None:
+        """``tracer``: for a span of each probe, where there are to be any."""
+        self._tracer = tracer
         self._stack = AsyncExitStack()
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._transports: dict[tuple[str, str], httpx.AsyncHTTPTransport] = {}
@@ -45,7 +50,12 @@ class Prober:
         Raises:
             OSError: a file of the TLS table cannot be read or used (``ssl.SSLError`` is one).
         """
-        return TimedProbe(self._exchange(backend, check, tls), backend.address, check.timeout_s)
+        exchange = self._exchange(backend, check, tls)
+        if self._tracer is None:
+            return TimedProbe(exchange, backend.address, check.timeout_s)
+        from sidecar.probe.traced import TracedProbe
+
+        return TracedProbe(exchange, backend, check, self._tracer)
 
     def _exchange(self, backend: Backend, check: HealthCheck, tls: UpstreamTLS) -> Exchange:
         match check.type:

@@ -23,6 +23,11 @@ def trouble(error: Exception, status: int | None, address: Address) -> Evidence:
     return Evidence(passed=False, reason=_reason(error, causes[0], address))
 
 
+def in_words(error: Exception, address: Address) -> str:
+    """What an error of a connection to there means."""
+    return trouble(error, None, address).reason
+
+
 def _reason(error: Exception, cause: BaseException, address: Address) -> str:
     if isinstance(cause, OSError):
         return _reason_of_system(cause, address)

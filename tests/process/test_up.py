@@ -68,7 +68,7 @@ async def pool(folder: Path) -> dict[str, Any]:
 
 
 def files() -> list[Path]:
-    copies = ("view.*.json", "intents.*.json")  # they are for the next start
+    copies = ("view.*.json", "intents.*.json", "console.token")  # they are for the next start
     found = [path for path in Path(os.environ["XDG_RUNTIME_DIR"]).rglob("*") if not path.is_dir()]
     return [path for path in found if not any(path.match(copy) for copy in copies)]
 
@@ -87,6 +87,11 @@ async def test_one_command_forwards_and_a_second_terminal_sees_it(
         assert shown["leader"]
         await eventually(lambda: all_on_the_view(tmp_path), within=10)
         assert "healthy" in await look(tmp_path, "status")
+        examined = json.loads(await look(tmp_path, "doctor", "--json", "--idle", "0"))
+        assert examined["has_config"]
+        assert {"level": "ok", "check": "endpoints", "seen": f"admin {ports[3]}/readyz answers 200", "fix": ""} in (
+            examined["findings"]
+        )
         told = re.search(r'^keys +redis-cli -s (\S+) HGETALL "(.+)"$', program.stdout, re.MULTILINE)
         assert told
         assert Path(told[1]).is_socket()
@@ -259,6 +264,20 @@ def test_somebody_elses_worker_on_the_python_path_is_named(command: list[str], t
         assert program.output == (
             f"sidebeat: {tmp_path}/worker.py is in the way of our package `worker`; take its directory off PYTHONPATH\n"
         )
+
+
+async def test_who_wants_it_quiet_hears_of_errors_only(backends: list[Backend], ports: list[str], tmp_path: Path):
+    with up(backends, [*ports, "--quiet"], tmp_path) as program:
+        port = int(ports[1].rpartition(":")[2])
+        await eventually(lambda: is_port_open(port), within=20)
+        assert (await fetch(port)).status == 200
+        os.kill(part(program, "monitor"), signal.SIGKILL)  # a warning
+        program.terminate()
+        assert await ended(program) == 0
+        assert program.output == ""
+    with up([], [*ports, "--quiet", "--redis", "redis://127.0.0.1:1/0", backends[0].url], tmp_path) as program:
+        assert await ended(program) == 1
+        assert program.output.startswith("sidebeat up: --redis (store.url): redis://127.0.0.1:1/0 does not answer")
 
 
 async def test_without_a_real_server_it_runs_on_a_demonstration_and_says_so(

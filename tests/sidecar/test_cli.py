@@ -72,7 +72,8 @@ def test_help_names_every_command(capsys: Captured):
     assert run(["--help"]) == 0
     out = capsys.readouterr().out
     for command in (
-        "up", "monitor", "worker", "check", "schema", "status", "keys", "events", "drain", "maint", "ready", "weight",
+        "up", "monitor", "worker", "status", "top", "events", "doctor", "keys", "drain", "maint", "ready", "weight",
+        "reload", "restart", "check", "schema", "completion",
     ):  # fmt: skip
         assert f"\n  {command} " in out
 
@@ -151,6 +152,7 @@ def test_check_says_what_is_in_force_when_nothing_is_wrong(capsys: Captured, fil
     assert capsys.readouterr().out.splitlines() == [
         "proxy    127.0.0.1:8000, unix:/run/proxy.sock; 3 workers",
         "admin    127.0.0.1:9901",
+        "console  127.0.0.1:9900",
         "store    redis://:***@127.0.0.1:6379/0; namespace default, host web-1",
         "pool     api@web-1: 127.0.0.1:8081, b (backup); GET / each 1 s, p2c_ewma",
         "pool     web: 10.0.0.1:80; GET / each 1 s, p2c_ewma",
@@ -299,9 +301,8 @@ async def test_what_the_work_raises_is_not_swallowed():
     async def work() -> None:
         raise ValueError("a bug")
 
-    with pytest.raises(ExceptionGroup) as caught:
+    with pytest.raises(ValueError, match="a bug"):
         await run_until_told(work())
-    assert caught.group_contains(ValueError, match="a bug")
 
 
 @pytest.mark.parametrize(

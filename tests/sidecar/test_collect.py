@@ -11,12 +11,13 @@ from sidecar.collect import Collector, Rates, Traffic
 from sidecar.contract.codec import report_hash
 from sidecar.contract.events import Event
 from sidecar.contract.keys import WORKER_MS, PoolKeys, worker_member
+from sidecar.contract.latency import BUCKETS
 from sidecar.contract.model import Report, Tally
 
 Store = Any  # a client whose replies are str, which redis-py's types cannot say
 
 
-def report(slot: int = 0, *, beat_s: float = 0.0, life: str = "first", inflight: int = 0, **counts: int) -> Report:
+def report(slot: int = 0, *, beat_s: float = 0.0, life: str = "first", inflight: int = 0, **counts: Any) -> Report:
     """A report on backend ``a``."""
     return Report(
         host="h",
@@ -162,6 +163,41 @@ def test_a_counter_that_fell_is_no_negative_rate():
     rates = Rates()
     rates.observe([report(requests=1000)], 0.0)
     assert rates.observe([report(beat_s=1.0, requests=900)], 1.0)["a"].rps == 0.0
+
+
+def counted(**numbers: int) -> tuple[int, ...]:
+    """Responses by time to headers, such as ``ms10=3``: three that took from 5 to 10 ms."""
+    return tuple(numbers.get(f"ms{1000 * bound:g}", 0) for bound in (*BUCKETS, 100))
+
+
+def test_times_are_those_of_all_workers_in_the_last_ten_seconds():
+    rates = Rates()
+    rates.observe([report(0, first_bytes=counted(ms5=1000)), report(1)], 0.0)
+    now = [report(0, beat_s=1.0, first_bytes=counted(ms5=1000, ms10=50)),
+           report(1, beat_s=1.0, first_bytes=counted(ms10=48, ms100=2))]  # fmt: skip
+    traffic = rates.observe(now, 1.0)["a"]
+    assert [traffic.p50_ms, traffic.p99_ms] == pytest.approx([5 + 5 * 50 / 98, 75])
+    for second in range(2, 11):
+        assert rates.observe(now, float(second))["a"].p99_ms == pytest.approx(75)
+    assert rates.observe(now, 12.5)["a"].p99_ms is None
+
+
+def test_a_lone_response_after_a_long_silence_has_its_time():
+    rates = Rates()
+    one, two = (report(beat_s=beat_s, first_bytes=counted(ms10=count)) for beat_s, count in ((1, 1), (60, 2)))
+    rates.observe([report()], 0.0)
+    rates.observe([one], 1.0)
+    for second in range(2, 60):
+        rates.observe([one], float(second))
+    assert rates.observe([two], 60.0)["a"].p50_ms == pytest.approx(7.5)
+
+
+def test_a_worker_with_other_buckets_says_nothing_of_times():
+    rates = Rates()
+    rates.observe([report(0)], 0.0)
+    assert rates.observe([report(0, beat_s=1.0, requests=5, first_bytes=(5,))], 1.0)["a"] == Traffic(
+        rps=5.0, error_ratio=0.0
+    )
 
 
 def test_a_backend_that_a_report_does_not_name_any_more_is_gone():

@@ -31,6 +31,7 @@ def config_for(url: str, namespace: str, *backends: Backend, **pool: object) -> 
     members = [{"url": backend.url, "id": f"b{place}"} for place, backend in enumerate(backends)]
     content = {
         "store": {"url": url, "namespace": namespace, "host": "web-1"},
+        "console": {"enabled": False},
         "pools": {"api": {"backends": members, "health_check": QUICK, **pool}},
     }
     return parse(content, {})

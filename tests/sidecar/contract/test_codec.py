@@ -96,13 +96,20 @@ def test_nesting_that_exhausts_the_stack_is_a_contract_error():
     Report, host=names, instance=names, slot=st.integers(-(2**31), 2**31), pid=whole, incarnation=names,
     heartbeat_ms=whole, applied_epoch=whole, view_age_ms=st.none() | whole, draining=st.booleans(),
     tallies=st.dictionaries(names, st.builds(Tally, inflight=whole, requests=whole, responses=whole, failures=whole,
-                                             retries=whole), max_size=3),
+                                             retries=whole, ejected_ms=whole,
+                                             first_bytes=st.lists(whole, max_size=14).map(tuple)), max_size=3),
 ))  # fmt: skip
 def test_a_report_comes_back_as_it_was(report):
     assert report_from_hash(report_hash(report)) == report
+    brief = report_from_hash(report_hash(report), in_brief=True)
+    assert brief == replace(report, tallies=brief.tallies)
+    assert {name: (each.inflight, each.ejected_ms) for name, each in brief.tallies.items()} == {
+        name: (each.inflight, each.ejected_ms) for name, each in report.tallies.items()
+    }
 
 
 @pytest.mark.parametrize("change", [
+    {"backend:a": '{"first_bytes": [1, -1]}'}, {"backend:a": '{"first_bytes": [true]}'},
     {"slot": "x"}, {"pid": ""}, {"backend:a": "{"}, {"backend:a": "[]"}, {"heartbeat": f"-{10**400}"},
     {"applied_epoch": f"-{10**400}"}, {"view_age_ms": f"{10**400}"}, {"backend:a": f'{{"latency_s":{10**400}}}'},
 ])  # fmt: skip

@@ -1,7 +1,7 @@
 import pytest
 
 from sidecar.contract.events import Event, line
-from sidecar.contract.keys import MEANINGS, PoolKeys, meaning, pools_index, worker_member
+from sidecar.contract.keys import MEANINGS, PoolKeys, console_token, meaning, pools_index, worker_member
 
 KEYS = PoolKeys("default", "api@web-1")
 ALL = [
@@ -16,7 +16,7 @@ def test_all_keys_of_a_pool_share_one_hash_tag():
     }
 
 
-@pytest.mark.parametrize("key", [*ALL, pools_index("default")])
+@pytest.mark.parametrize("key", [*ALL, pools_index("default"), console_token("default")])
 def test_every_key_has_a_line_for_people(key):
     assert meaning(key) in MEANINGS.values()
 

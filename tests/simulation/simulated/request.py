@@ -154,7 +154,7 @@ class Request:
         if not allowed:
             return False
         pool.leave(self._row)
-        pool.writer.retry(self._row)
+        pool.writer.retry(self._row, failure)
         self._tried = tried
         self.start()
         return True
