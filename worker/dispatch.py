@@ -33,7 +33,7 @@ def exchange_for(
         return kind(service, pool, destination, head, target, authority, peer, downstream)
     watch = observer.watch(head, peer, downstream)
     exchange = kind(service, pool, destination, watch.head, target, authority, peer, watch)
-    watch.follow(exchange)
+    watch.exchange, exchange.watch = exchange, watch
     return exchange
 
 

@@ -182,13 +182,19 @@ def _end_to_end(fields: bytes, special: Special, hop_by_hop: re.Pattern[bytes]) 
     return fields if said is None else _without_named(fields, said)
 
 
-def _without_named(fields: bytes, options: bytes) -> bytes:
-    """Without the fields that Connection names (RFC 9110 §7.6.1)."""
+def named_by(options: bytes) -> set[bytes]:
+    """The fields, in lower case, that a Connection field with this value takes along (RFC 9110 §7.6.1)."""
     names = set(connection_tokens(options)) - _NOT_NAMES - _BEYOND_CONNECTION
+    return {name for name in names if not name.startswith(b"x-forwarded-")}
+
+
+def _without_named(fields: bytes, options: bytes) -> bytes:
+    """Without the fields that Connection names."""
+    names = named_by(options)
     if not names:
         return fields
     lines = [(line.partition(b":")[0].lower(), line) for line in fields.split(b"\r\n")]
-    return b"\r\n".join([line for name, line in lines if name not in names or name.startswith(b"x-forwarded-")])
+    return b"\r\n".join([line for name, line in lines if name not in names])
 
 
 def _kept_options(head: RequestHead) -> bytes:

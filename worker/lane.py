@@ -174,13 +174,12 @@ class Watched(Protocol):
 class Watch(Downstream, Protocol):
     """Stands between an exchange and its downstream where somebody wants to know how a request went.
 
-    ``head`` is the one to send, which may have been changed for whoever traces requests.
+    ``head`` is the one to send, which may have been changed for whoever traces requests; ``exchange`` is set by whoever
+    makes that.
     """
 
     head: RequestHead
-
-    def follow(self, exchange: Watched) -> None:
-        """This is the exchange."""
+    exchange: "Watched | None"
 
     def aborted(self, failure: Failure | None) -> None:
         """It is given up for this reason; None: whoever asked for it has taken it back."""

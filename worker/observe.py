@@ -116,7 +116,7 @@ class Observer:
 class Watch(Between):
     """See ``lane.Watch``; calls are passed on first, and noted then."""
 
-    __slots__ = ("_began", "_down", "_exchange", "_observer", "_peer", "_span", "_status", "_ttfb_s", "head")
+    __slots__ = ("_began", "_down", "_observer", "_peer", "_span", "_status", "_ttfb_s", "exchange", "head")
 
     def __init__(
         self, observer: Observer, head: RequestHead, peer: Peer, downstream: Downstream, span: Span | None
@@ -128,14 +128,9 @@ class Watch(Between):
         self._peer = peer
         self._downstream = downstream
         self._span = span
-        self._exchange: Watched | None = None
+        self.exchange: Watched | None = None
         self._status = self._down = 0
         self._ttfb_s: float | None = None
-
-    def follow(self, exchange: Watched) -> None:
-        """See ``lane.Watch``."""
-        self._exchange = exchange
-        exchange.watch = self
 
     @override
     def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
@@ -184,7 +179,7 @@ class Watch(Between):
 
     def _broke_off(self, failure: Failure) -> None:
         """For a tunnel it is the usual end, when the two have said goodbye."""
-        if self._exchange is not None and self._exchange.has_parted:
+        if self.exchange is not None and self.exchange.has_parted:
             self._end(_COMPLETE)
         elif failure is Failure.CLIENT_GONE:
             self._status = self._status or CLIENT_GONE
@@ -194,10 +189,10 @@ class Watch(Between):
 
     def _end(self, ended: Ended, failure: str = "", duration_s: float | None = None) -> None:
         """It is over; nothing that follows is noted any more."""
-        exchange = self._exchange
+        exchange = self.exchange
         if exchange is None:
             return
-        self._exchange = exchange.watch = None  # they know each other: a circle, and work for the collector
+        self.exchange = exchange.watch = None  # they know each other: a circle, and work for the collector
         head, peer, backend, began, observer = self.head, self._peer, exchange.backend, self._began, self._observer
         duration_s = monotonic() - began if duration_s is None else duration_s
         said = (

@@ -73,8 +73,8 @@ def findings(seen: Seen) -> Sequence[Finding]:
         told("first rows", f"{seen.first_rows_ms:.0f} ms"),
         told("an update, median", f"{statistics.median(updates):.1f} ms"),
         at_most("the longest update", updates[-1], UPDATE_MS, "ms"),
-        at_most("an update with style and layout", seen.scripts_ms + seen.layout_ms, UPDATE_MS, "ms"),
-        told("all work of its main thread", f"{seen.main_thread_ms:.0f} ms a second"),
+        at_most("with its parsing, style and layout", seen.scripts_ms + seen.layout_ms, UPDATE_MS, "ms"),
+        told("with paint and all else", f"{seen.main_thread_ms:.0f} ms"),
         told("tasks above 50 ms", str(len(seen.long_tasks_ms))),
     ]
 

@@ -30,8 +30,8 @@ SETTLED_MS = 3_000
 class Seen:
     """One visit. All times are ms since its navigation began, or ms of work.
 
-    ``first_rows_ms`` is when the first update was done; ``updates_ms`` are the later ones; ``main_thread_ms`` is all
-    work of the page's main thread per second while it stood there.
+    ``first_rows_ms`` is when the first update was done; ``updates_ms`` are the later ones. Per update, for as long as
+    the page stood there: ``main_thread_ms`` of all work, ``scripts_ms`` and ``layout_ms`` (with style) of it.
     """
 
     first_paint_ms: float
@@ -52,12 +52,13 @@ async def visit(browser: Browser, url: str, *, size: str, seconds: float, shot: 
     await page.wait_for_timeout(SETTLED_MS)
     counters = await page.context.new_cdp_session(page)
     await counters.send("Performance.enable")
-    before = await _metrics(counters)
+    before, ticks = await _metrics(counters), await page.evaluate("seen.updates.length")
     await page.wait_for_timeout(seconds * 1_000)
     after = await _metrics(counters)
+    ticks = await page.evaluate("seen.updates.length") - ticks
     if shot:
         await page.screenshot(path=shot)
-    found = await _seen(page, {name: (after[name] - before[name]) * 1_000 / seconds for name in after})
+    found = await _seen(page, {name: (after[name] - before[name]) * 1_000 / ticks for name in after})
     await page.close()
     return found
 
@@ -68,7 +69,7 @@ async def _metrics(counters: CDPSession) -> dict[str, float]:
     return {metric["name"]: metric["value"] for metric in metrics if metric["name"].endswith("Duration")}
 
 
-async def _seen(page: Page, per_second: Mapping[str, float]) -> Seen:
+async def _seen(page: Page, per_tick: Mapping[str, float]) -> Seen:
     found: Any = await page.evaluate("seen")
     first, *later = found["updates"]
     return Seen(
@@ -76,7 +77,7 @@ async def _seen(page: Page, per_second: Mapping[str, float]) -> Seen:
         first_rows_ms=sum(first),
         updates_ms=[duration for _, duration in later],
         long_tasks_ms=[duration for began, duration in found["longTasks"] if began > SETTLED_MS],
-        main_thread_ms=per_second["TaskDuration"],
-        scripts_ms=per_second["ScriptDuration"],
-        layout_ms=per_second["LayoutDuration"] + per_second["RecalcStyleDuration"],
+        main_thread_ms=per_tick["TaskDuration"],
+        scripts_ms=per_tick["ScriptDuration"],
+        layout_ms=per_tick["LayoutDuration"] + per_tick["RecalcStyleDuration"],
     )

@@ -90,16 +90,30 @@ def all_problems(file: Path | None, environ: Mapping[str, str]) -> tuple[Config 
 
 
 def look_at(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> Place:
-    """Where to look: the store of the flags, of the environment, of the file, or of the run directory.
+    """Where to look: the store of the flags, of the environment, of the file, of the run directory, or of what runs here.
 
     Raises:
         TroubleError: the config is wrong, or no store is to be found.
     """
     environ = with_flags(environ, flags)
     config, knows_pools = _config_at(file, environ, flags)
+    try:
+        url = store_url(config, environ)
+    except ConfigError as error:
+        if knows_pools or (running := _running(config.store.namespace, environ)) is None:
+            raise TroubleError(FAILED, f"{error}, -c FILE or --redis URL names another") from error
+        config, knows_pools, url = running, True, str(running.store.url)
     pools = config.pools.items() if knows_pools else ()
     members = {config.key_name(name): tuple(backend.id for backend in pool.members) for name, pool in pools}
-    return Place(url=require_store(config, environ, FAILED), namespace=config.store.namespace, members=members)
+    return Place(url=url, namespace=config.store.namespace, members=members)
+
+
+def _running(namespace: str, environ: Mapping[str, str]) -> Config | None:
+    """What the workers or the monitor on this machine were started with; None where it names no store."""
+    from sidecar.doctor import running_config  # which is only needed where there is no `up`
+
+    running = running_config(namespace, environ)
+    return running if running and running.store.url else None
 
 
 def namespace_of(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> str:

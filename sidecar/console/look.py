@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sidecar.console.setting import Live
-from sidecar.status import Status, read_status
+from sidecar.status import Status, UnreadableError, read_status
 
 FRESH_S = 0.25
 
@@ -29,14 +29,18 @@ class Look:
         self._clock = clock
         self._seen: Seen | None = None
         self._lock = asyncio.Lock()
+        self._failure: tuple[float, UnreadableError] | None = None
 
     async def seen(self) -> Seen:
-        """The latest, or a new one.
+        """The latest, or a new one; a store that hangs is waited for once by all who ask meanwhile.
 
         Raises:
             UnreadableError: the store does not answer, or does not let us read.
         """
+        asked = self._clock()
         async with self._lock:
+            if self._failure is not None and self._failure[0] >= asked:
+                raise self._failure[1]
             if self._seen is None or self._clock() - self._seen.at >= FRESH_S:
                 self._seen = await self._read()
             return self._seen
@@ -48,5 +52,9 @@ class Look:
     async def _read(self) -> Seen:
         setting = self._live.setting
         began = self._clock()
-        status = await read_status(setting.url, setting.namespace, setting.pools)
+        try:
+            status = await read_status(setting.url, setting.namespace, setting.pools)
+        except UnreadableError as error:
+            self._failure = self._clock(), error
+            raise
         return Seen(status=status, text=json.dumps(status.as_json(), separators=(",", ":")), at=began)

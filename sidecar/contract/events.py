@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 
-
 _BARE = re.compile(r'[^ "=]+')
 """What needs no quotes."""
 

@@ -57,7 +57,7 @@ class Leader:
 
     @property
     def is_leading(self) -> bool:
-        """Whether we led when we last looked."""
+        """Whether we lead, by our own clock; may be asked in another thread."""
         return self._tenure.is_ours
 
     @property

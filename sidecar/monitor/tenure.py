@@ -43,8 +43,8 @@ class Tenure:
 
     @property
     def is_ours(self) -> bool:
-        """Whether we led when we last looked."""
-        return self._grant is not None
+        """Whether we lead, by our own clock."""
+        return self._grant is not None and self._lease.token is not None
 
     @property
     def role(self) -> Role:

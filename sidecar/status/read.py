@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import Redis
@@ -16,7 +17,15 @@ from sidecar.contract.keys import PoolKeys, pools_index
 from sidecar.contract.model import Intent, Report, Verdict, View
 from sidecar.status.figures import number_of, whole_of
 from sidecar.status.limits import limits_of, quota_key
-from sidecar.status.records import BackendStatus, LimitStatus, PoolStatus, Status, UnreadableError, WorkerStatus
+from sidecar.status.records import (
+    BackendStatus,
+    LimitStatus,
+    PoolStatus,
+    Status,
+    UnreadableError,
+    WorkerStatus,
+    is_silent,
+)
 
 PATIENCE_S = 3.0
 """A person waits; a store that is alive answers within a millisecond."""
@@ -24,6 +33,8 @@ ATTEMPTS = 3
 """How often a pool is read anew because something was published meanwhile."""
 HEAD_BYTES = 64
 """Of a view: they hold its epoch."""
+MEASURED = frozenset(("inflight", "rps", "error_ratio", "share", "p50_ms", "p99_ms"))
+"""Fields of a backend's hash that the monitor writes anew with each heartbeat."""
 POOL_NAME = re.compile(r"[a-z0-9_-]{1,64}(@[A-Za-z0-9._:-]{1,128})?")
 
 Fields = Mapping[str, str]
@@ -155,17 +166,20 @@ async def _pool(store: Redis, keys: PoolKeys, now_ms: int) -> PoolStatus:
     intents, _ = intents_of(_fields(admin))
     beat = _fields(beat)
     told_ms = whole_of(beat.get("redis_ms"))
+    age_ms = None if told_ms is None else max(0, now_ms - told_ms)
+    verdicts = {name: _as_of(verdict, max(0, now_ms - view.epoch)) for name, verdict in view.backends.items()}
+    figures = [_heard(fields, age_ms) for fields in replies[: len(ids)]]
     return PoolStatus(
         epoch=view.epoch or None,
-        age_ms=None if told_ms is None else max(0, now_ms - told_ms),
+        age_ms=age_ms,
         store_id=beat.get("store_id") or view.store_id or None,
         leader=_fields(leader).get("owner") or None,
         config_hash=view.config_hash or None,
         problem=problem,
         suspect=view.suspect or None,
         backends={
-            name: _backend(view.backends[name], fields, reports, intents.get(name, Intent()), limits[name])
-            for name, fields in zip(ids, replies[: len(ids)], strict=True)
+            name: _backend(verdicts[name], fields, reports, intents.get(name, Intent()), limits[name])
+            for name, fields in zip(ids, figures, strict=True)
         },
         workers=[_worker(report, now_ms) for report in reports],
     )
@@ -195,6 +209,18 @@ def _view(raw: str | None) -> tuple[View, str | None]:
 def _fields(reply: object) -> Fields:
     """The fields of a hash; none where there is no hash."""
     return reply if isinstance(reply, dict) else {}
+
+
+def _as_of(verdict: Verdict, age_ms: int) -> Verdict:
+    """The verdict with the times that are left of it so long after it was published, as the workers count them."""
+    return replace(
+        verdict, ejected_ms=max(0, verdict.ejected_ms - age_ms), ramp_ms=max(0, verdict.ramp_ms - age_ms)
+    )
+
+
+def _heard(fields: Fields, age_ms: int | None) -> Fields:
+    """What the monitor makes of a backend's traffic; a silent one's last figures are not those of now."""
+    return {name: "" if name in MEASURED and is_silent(age_ms) else text for name, text in fields.items()}
 
 
 def _reports(hashes: Iterable[Fields], *, in_brief: bool = False) -> list[Report]:

@@ -12,6 +12,11 @@ FRESH_MS = 3_000
 """A view that was heard of within this is fresh, as workers see it, too."""
 
 
+def is_silent(age_ms: int | None) -> bool:
+    """Whether a monitor that was heard from so long ago (None: never) is taken for one that does not live."""
+    return age_ms is None or age_ms > FRESH_MS
+
+
 class UnreadableError(RuntimeError):
     """The store does not answer, or does not let us read; the message says why, in one line."""
 
@@ -36,8 +41,9 @@ class BackendStatus:
     """One backend: its eligibility as the workers see it, its latest probe, its traffic.
 
     ``inflight`` is over all workers that report; ``rps``, ``error_ratio``, ``share`` of the pool's requests, and
-    ``p50_ms`` and ``p99_ms`` of the times to headers in the last ten seconds are what the monitor makes of it.
-    ``ejected_ms`` is for the whole fleet, ``ejected_on`` names the instances that eject it for themselves.
+    ``p50_ms`` and ``p99_ms`` of the times to headers in the last ten seconds are what the monitor makes of it, None
+    where no monitor is heard from. ``ejected_ms`` is what is left for the whole fleet, ``ramp_ms`` of slow start;
+    ``ejected_on`` names the instances that eject it for themselves.
     ``asked`` is when the operator asked for what is in force, ``asked_by`` who did; ``pending`` is what was asked for
     and is not in force yet, in words. ``limits`` is None where there are none, or no worker that keeps them.
     """
@@ -103,7 +109,7 @@ class PoolStatus:
     @property
     def is_silent(self) -> bool:
         """Whether no monitor was heard from lately: what it says of the pool is old."""
-        return self.age_ms is None or self.age_ms > FRESH_MS
+        return is_silent(self.age_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,7 @@ def headline(pool: PoolStatus) -> str:
         parts.append("no monitor leads")
     if pool.age_ms is not None:
         heard = f"heard from {duration(pool.age_ms)} ago"
-        parts.append(f"last {heard}: what follows is that old" if pool.is_silent else heard)
+        parts.append(f"last {heard}: its verdicts are that old" if pool.is_silent else heard)
     if pool.suspect:
         parts.append(f"monitor_suspect, verdicts are held: {printable(pool.suspect)}")
     return ", ".join(parts)

@@ -27,6 +27,8 @@ BEYOND_DRAIN_S = 3.0
 """What gunicorn gets after the drain's own deadline before it is killed; it is gone after two."""
 HURRIED_WITHIN_S = 1.0
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)
+"""To the workers: open the log's file again, and replace yourselves."""
 
 log = logging.getLogger("sidebeat.up")
 
@@ -120,7 +122,8 @@ class Up:
         for number in STOPPING:
             loop.add_signal_handler(number, self._told_to_stop)
         loop.add_signal_handler(signal.SIGHUP, self._hung_up, Terminal())
-        loop.add_signal_handler(signal.SIGUSR2, self._pass_on, signal.SIGUSR2)
+        for number in PASSED_ON:
+            loop.add_signal_handler(number, self._pass_on, number)
 
     def _told_to_stop(self) -> None:
         if self._ended.done():
@@ -138,7 +141,7 @@ class Up:
                 child.send(signal.SIGHUP)
 
     def _pass_on(self, number: signal.Signals) -> None:
-        """What is for gunicorn's master: SIGUSR2 has it replace its workers."""
+        """What is for the master of the workers."""
         if self._worker is not None:
             self._worker.send(number)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from backend import Backend
 from chain import sidebeat, worker_started
 from processes import children
-from raw_client import fetch
+from raw_client import Address, fetch
 from waiting import eventually
 
 CONFIG = """
@@ -34,18 +34,24 @@ def lines_of(*files: Path) -> list[str]:
     return lines
 
 
+async def fetch_often(port: Address, count: int) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(count):
+            tasks.create_task(fetch(port))
+
+
 async def test_no_line_is_lost_when_the_file_is_moved_away_or_the_workers_end(tmp_path: Path, backend: Backend):
     file, moved = tmp_path / "access.log", tmp_path / "access.log.1"
     config = tmp_path / "sidebeat.toml"
     config.write_text(CONFIG.format(file=file, backend=backend.url))
     with sidebeat("worker", "-c", config, cwd=tmp_path) as program:
         system = await worker_started(program)
-        await asyncio.gather(*(fetch(system.port) for _ in range(40)))
+        await fetch_often(system.port, 40)
         await eventually(lambda: len(lines_of(file)) == 40)
         file.rename(moved)
         os.kill(program.pid, signal.SIGUSR1)
         await eventually(file.exists)
-        await asyncio.gather(*(fetch(system.port) for _ in range(40)))
+        await fetch_often(system.port, 40)
         program.terminate()
         await eventually(lambda: program.status == 0)
     assert len(lines_of(file, moved)) == 80

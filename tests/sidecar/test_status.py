@@ -9,12 +9,12 @@ import pytest
 from redis.asyncio import Redis
 
 import sidecar.status.read as read_module
-from published import EPOCH, Fields, publish, report
+from published import EPOCH, Fields, now_ms, publish, report
 from redis_server import RedisServer
 from sidecar.admin import ask
 from sidecar.contract.codec import encode_view
 from sidecar.contract.connect import connect
-from sidecar.contract.keys import PoolKeys, pools_index
+from sidecar.contract.keys import PoolKeys, console_token, pools_index
 from sidecar.contract.model import Admin, Health, Verdict, View
 from sidecar.status import Entry, Status, UnreadableError, read_keys, read_status, show_keys, show_status
 from sidecar.status.table import duration, printable
@@ -119,15 +119,43 @@ async def test_a_dead_monitor_is_said_and_its_last_verdicts_are_shown(
     await publish(store, PoolKeys(namespace, "api"), UP, leader=False, age_ms=42_000)
     show_status(await read(shared_redis, namespace))
     out = capsys.readouterr().out
-    assert "no monitor leads, last heard from 42 s ago: what follows is that old" in out
+    assert "no monitor leads, last heard from 42 s ago: its verdicts are that old" in out
     assert "healthy" in out
+
+
+async def test_what_a_dead_monitor_made_of_the_traffic_is_nothing_that_anybody_knows_now(
+    shared_redis: RedisServer, store: Redis, namespace: str
+):
+    """It stood there for as long as nobody started another one: a p99 of an hour ago."""
+    keys = PoolKeys(namespace, "api")
+    await publish(store, keys, UP, age_ms=42_000)
+    made = {"rps": "12.5", "error_ratio": "0.25", "share": "1.000", "p50_ms": "3.0", "p99_ms": "9.0", "inflight": "9"}
+    await store.hset(keys.backend("a"), mapping=made)
+    backend = (await read(shared_redis, namespace)).pools["api"].backends["a"]
+    assert {getattr(backend, name) for name in made} == {None}
+    await report(store, keys, 0, inflight=2)
+    backend = (await read(shared_redis, namespace)).pools["api"].backends["a"]
+    assert (backend.inflight, backend.rps) == (2, None)
+
+
+async def test_times_that_are_left_are_told_as_of_now_and_not_as_of_the_view(
+    shared_redis: RedisServer, store: Redis, namespace: str
+):
+    """A slow start had ten seconds to go from its first moment to its last."""
+    age_ms = await now_ms(store) - EPOCH
+    begun = Verdict(id="a", url="http://10.0.0.1:80", ejected_ms=age_ms + 3_600_000, ramp_ms=1_000)
+    await publish(store, PoolKeys(namespace, "api"), begun)
+    backend = (await read(shared_redis, namespace)).pools["api"].backends["a"]
+    assert 3_500_000 < backend.ejected_ms <= 3_600_000
+    assert backend.ramp_ms == 0
 
 
 async def test_the_table_says_what_a_person_asks(
     shared_redis: RedisServer, store: Redis, namespace: str, capsys: pytest.CaptureFixture[str]
 ):
     keys = PoolKeys(namespace, "api")
-    drained = Verdict(id="c", url="unix:/c", state=Health.HEALTHY, admin=Admin.DRAIN, ejected_ms=3_000)
+    ejected_ms = await now_ms(store) - EPOCH + 3 * 3_600_000
+    drained = Verdict(id="c", url="unix:/c", state=Health.HEALTHY, admin=Admin.DRAIN, ejected_ms=ejected_ms)
     await publish(store, keys, UP, DOWN, drained)
     await report(store, keys, 0, epoch=EPOCH - 1_500)
     show_status(await read(shared_redis, namespace))
@@ -138,7 +166,7 @@ async def test_the_table_says_what_a_person_asks(
     assert "4.2 ms" in down
     assert down.rstrip().endswith("connection refused, 3 times")
     assert f"{EPOCH - 1_500} (behind by 1.5 s)" in worker
-    assert "healthy, drain, ejected for 3.0 s" in out
+    assert "healthy, drain, ejected for 3 h" in out
     assert "monitor web-1:42 leads, heard from 0." in out
     assert "\x1b" not in out
 
@@ -302,6 +330,12 @@ async def test_a_store_that_is_not_there_is_said_at_once(redis_server: RedisServ
 async def keys_of(shared_redis: RedisServer, namespace: str, pattern: str | None = None) -> dict[str, Entry]:
     entries = await read_keys(shared_redis.url, namespace, pattern)
     return {entry.key.partition("}:")[2]: entry for entry in entries}
+
+
+async def test_the_token_of_the_console_is_not_shown(shared_redis: RedisServer, store: Redis, namespace: str):
+    await store.set(console_token(namespace), "known to operators")
+    [entry] = await read_keys(shared_redis.url, namespace, "console-token")
+    assert "operators" not in show_keys([entry])
 
 
 async def test_every_key_is_shown_with_type_expiry_value_and_meaning(

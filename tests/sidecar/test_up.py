@@ -371,7 +371,8 @@ def test_a_port_that_a_dead_connection_still_holds_is_free():
 
 
 def test_port_0_becomes_the_port_that_the_system_chose():
-    listen = settle(Listen(bind=["127.0.0.1:0", "127.0.0.1:0"], admin="localhost:0"))
+    listen = settle(Listen(bind=["127.0.0.1:0", "127.0.0.1:0"], admin="localhost:0", console="127.0.0.1:0"))
+    assert listen.console_socket.port
     assert isinstance(listen.bind, list)
     assert all(address.port for address in [*listen.public_sockets, listen.admin_socket])
 

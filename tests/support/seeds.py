@@ -49,12 +49,19 @@ class Pair:
 PAIRS = (("0.2.0", "uvicorn"), ("0.2.0", "hypercorn"), ("0.2.0", "gunicorn"), ("0.4.0", "uvicorn"))
 
 
+def path_of(version: str) -> Path:
+    """The folder that has one version to be on the path."""
+    folder = SEEDS / version
+    assert folder.is_dir(), f"{folder} is not there: ./scripts/setup makes it"
+    return folder
+
+
 def imported(version: str) -> ModuleType:
     """One version, under a name that says which, so that both are there at once."""
     alias = f"{NAME}_{version.replace('.', '_')}"
     if alias in sys.modules:
         return sys.modules[alias]
-    folder = SEEDS / version / NAME
+    folder = path_of(version) / NAME
     spec = importlib.util.spec_from_file_location(
         alias, folder / "__init__.py", submodule_search_locations=[str(folder)]
     )
@@ -73,6 +80,6 @@ def served(
     (folder / "program.py").write_text(program.read_text().replace(f"from {NAME} import", f"from {imports} import"))
     port = free_port()
     command = [sys.executable, "-m", *(part.format(port=port) for part in SERVERS[server])]
-    path = {"PYTHONPATH": str(SEEDS / version) if imports == NAME else None}
+    path = {"PYTHONPATH": str(path_of(version)) if imports == NAME else None}
     with Program(command, cwd=folder, env={**env, **path}) as running:
         yield Served(port=port, program=running)

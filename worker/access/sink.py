@@ -133,8 +133,11 @@ def _opened(place: str) -> int:
     if place not in STREAMS:
         return os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, MODE)
     stream = STREAMS[place]
-    if stat.S_ISSOCK(os.fstat(stream).st_mode):
-        return os.dup(stream)  # it cannot be opened; each ``send`` says that it does not wait
+    kind = os.fstat(stream).st_mode
+    if stat.S_ISSOCK(kind) or stat.S_ISREG(kind):
+        # The one cannot be opened, and each ``send`` says that it does not wait. In the other, those who write through
+        # the description that we share go on from where it is, and would write over what was appended through another.
+        return os.dup(stream)
     try:
         return os.open(f"/proc/self/fd/{stream}", os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:  # another user's terminal, or no /proc

@@ -148,8 +148,8 @@ class LimitArea:
     def _number_alone(self, limit: Limit, now: float) -> int:
         """A number for the window of this moment, as far as we can tell without the store.
 
-        They go on from the last one that was leased, which has ``FIRST_ALONE`` and is not for us to hand out. Where none
-        was, they are those of the clock, whose first may be this one: it began when the machine did.
+        They go on from the last one that was leased, which has ``FIRST_ALONE`` and is not for us to hand out. Where
+        none was, they are the clock's own, the first of which began with the machine.
         """
         cell = limit.row * LIMIT_WORDS
         begins = max(self._reals[cell + window + FROM] for window in WINDOWS)

@@ -5,6 +5,7 @@ import asyncio
 from typing_extensions import override
 
 from worker.dispatch import exchange_for
+from worker.exchange import Exchange
 from worker.failure import Failure, Refused
 from worker.gateway.scope import Message, head_of, is_framed, shortcut_of
 from worker.gateway.side import Side
@@ -67,7 +68,20 @@ class RequestSide(Side):
         if message["type"] == "http.disconnect":
             self._leave()
             return
-        exchange.upload(message.get("body", b""), b"", done=not message.get("more_body", False))
+        data, done = message.get("body", b""), not message.get("more_body", False)
+        length, size = self._head.length, exchange.upload_size + len(data)
+        if length > 0 and (size > length or (done and size < length)):
+            self._stop(exchange)
+        elif length:
+            exchange.upload(data, b"", done=done)
+
+    def _stop(self, exchange: Exchange) -> None:
+        """The body is not as long as was said: someone between the server and us has changed it.
+
+        What is too much would be another request to the backend, and to what is too little it would take the next.
+        """
+        exchange.abort(Failure.BAD_REQUEST)
+        (self.cut if exchange.responded else self.refuse)(Failure.BAD_REQUEST)
 
     def watch(self) -> None:
         """Look out for the client's leaving from now on, unless the body is being read anyway."""

@@ -1,19 +1,25 @@
 """A request as it is about to be sent: made of the client's and of what the caller changes."""
 
+import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from starlette.requests import Request
 
 from sidecar.contract.config import Listen
+from worker.failure import Failure, Refused
 from worker.gateway.scope import head_from, is_framed
+from worker.headers import Peer
 from worker.http1 import RequestHead
 from worker.library.call import Changes, Pair
 from worker.library.target import request_target
+from worker.library.upload import upload_of
 from worker.route import Destination
 
-_WITH_BODY = frozenset({b"POST", b"PUT", b"PATCH", b"DELETE"})
-"""Over HTTP/2 a body need not announce itself: with these methods one may come."""
+_FRAMING_VERSIONS = ("1.1", "1.0")
+"""Where a request says whether a body follows."""
+_HOST = re.compile(r"[0-9a-zA-Z\-._~!$&'()*+;=%\[\]:]+")
+_TO_BACKEND = Destination(pool="", strip=b"", host_header="upstream")
+_AS_GIVEN = Destination(pool="", strip=b"", host_header="preserve")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,16 +45,25 @@ class Draft:
         return head_from(self.method, self.target, self.version, self.fields, listen)
 
 
-def draft_of(request: Request, changes: Changes, base: bytes) -> Draft:
-    """What is to be sent for this request; ``base`` comes before every path."""
+def draft_of(request: Request, changes: Changes, base: bytes, known: Peer, *, announce: bool = False) -> Draft:
+    """What is to be sent for this request.
+
+    Args:
+        request: the client's.
+        changes: what the caller changes of it.
+        base: comes before every path.
+        known: who sent it.
+        announce: a body follows, of any length, which its fields do not say.
+    """
     scope = request.scope
     body = b"" if changes.drops_body else changes.override_body
-    fields = changes.fields(scope, keep_framing=body is None)
-    method = (changes.method or scope["method"]).encode()
-    if scope["http_version"] not in ("1.0", "1.1"):
-        _complete(fields, has_body=body is None and method in _WITH_BODY and not is_framed(scope))
+    fields = changes.fields(scope, known, keep_framing=body is None)
+    if announce:
+        fields.append((b"transfer-encoding", b"chunked"))
+    if scope["http_version"] not in _FRAMING_VERSIONS and not any(name == b"host" for name, _ in fields):
+        fields.append((b"host", b""))  # which HTTP/1.1 has to have; the backend reads another
     return Draft(
-        method=method,
+        method=(changes.method or scope["method"]).encode(),
         target=request_target(scope, base, changes.path, forward_query=changes.forward_query),
         fields=fields,
         version=b"0" if scope["http_version"] == "1.0" else b"1",
@@ -57,15 +72,24 @@ def draft_of(request: Request, changes: Changes, base: bytes) -> Draft:
     )
 
 
-def _complete(fields: list[Pair], *, has_body: bool) -> None:
-    """Add what a request of HTTP/1.1 has and one of later versions need not have."""
-    if has_body:
-        fields.append((b"transfer-encoding", b"chunked"))
-    if not any(name == b"host" for name, _ in fields):
-        fields.append((b"host", b""))
+async def is_unannounced(request: Request, changes: Changes) -> bool:
+    """Whether a body of the client's is to go along of which its fields say nothing; it has begun to come, then.
+
+    HTTP/2 and later need not say that one follows.
+    """
+    if request.scope["http_version"] in _FRAMING_VERSIONS or is_framed(request.scope):
+        return False
+    return not changes.drops_body and changes.override_body is None and await upload_of(request).has_body()
 
 
-@lru_cache(maxsize=1_024)
-def destination_to(host: str | None) -> Destination:
-    """How heads change on their way; ``host`` is what Host is to say, None: the backend's name."""
-    return Destination(pool="", strip=b"", host_header=host or "upstream")
+def way_to(host: str | None) -> tuple[Destination, bytes | None]:
+    """How heads change on their way, and what Host is to say; None: the backend's name.
+
+    Raises:
+        Refused: it is no host.
+    """
+    if not host:
+        return _TO_BACKEND, None
+    if not _HOST.fullmatch(host):
+        raise Refused(Failure.BAD_REQUEST, "bad Host")
+    return _AS_GIVEN, host.encode()

@@ -3,7 +3,7 @@
 import re
 from functools import lru_cache
 from typing import NamedTuple
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote
 
 from sidecar.contract.model import Address, parse_address
 from worker.gateway.scope import Scope
@@ -58,7 +58,8 @@ def path_of(scope: Scope) -> bytes:
     path: str = scope["path"]
     if raw:
         raw = raw.partition(b"?")[0]  # some servers and test clients leave the query there
-        if raw == path.encode() or unquote_to_bytes(raw) == path.encode():
+        text = raw.decode("latin-1")
+        if path in (text, unquote(text)):  # which is how servers read it, bytes that are no text included
             return raw
     return quote(path, safe=_SAFE.replace("%", "").replace("?", "")).encode()
 

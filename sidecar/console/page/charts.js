@@ -13,11 +13,23 @@ const sight = new IntersectionObserver((entries) => {
   for (const entry of entries) inSight.get(entry.target)?.(entry.isIntersecting);
 });
 
+// Told, and not asked of the node while others are being written: that would lay out the page once for each row.
+const resized = new WeakMap();
+const sizes = new ResizeObserver((entries) => {
+  for (const { target, contentRect } of entries) resized.get(target)?.(Math.floor(contentRect.width));
+});
+
+function onWidth(node, act) {
+  resized.set(node, act);
+  sizes.observe(node);
+}
+
 /** A line without words in a row; `onSight` is called each time it comes into view. */
 export class Sparkline {
   #node;
   #plot = null;
   #isVisible = false;
+  #width = 0;
   #latest = null;
 
   constructor(node, onSight) {
@@ -28,6 +40,11 @@ export class Sparkline {
       this.#draw();
     });
     sight.observe(node);
+    onWidth(node, (width) => {
+      this.#width = width;
+      this.#plot?.setSize({ width, height: HEIGHT });
+      this.#draw();
+    });
   }
 
   /** Show a column of a history, on a scale from 0 to `peak`, up to `now` (unix seconds). */
@@ -42,18 +59,16 @@ export class Sparkline {
   }
 
   #draw() {
-    if (!this.#isVisible || !this.#latest) return;
+    if (!this.#isVisible || !this.#width || !this.#latest) return;
     const { history, column } = this.#latest;
     this.#plot ??= new uPlot(this.#options(), [[], []], this.#node);
-    if (this.#plot.width !== this.#node.clientWidth)
-      this.#plot.setSize({ width: this.#node.clientWidth, height: HEIGHT });
     this.#plot.setData([history.at, history.columns[column]]);
   }
 
   #options() {
     return {
       ...BARE,
-      width: this.#node.clientWidth,
+      width: this.#width,
       height: HEIGHT,
       padding: [2, 0, 2, 0],
       pxAlign: 0,
@@ -77,7 +92,8 @@ export class Chart {
   #format;
   #least;
   #now = 0;
-  #size;
+  #width = 0;
+  #history = null;
   #node;
 
   /** `series` are `{ label, column, tone }`; `format` says a value; the scale ends at `least` or above. */
@@ -86,14 +102,18 @@ export class Chart {
     this.#series = series;
     this.#format = format;
     this.#least = least;
-    this.#size = new ResizeObserver(() => this.#plot?.setSize({ width: node.clientWidth, height: LARGE_HEIGHT }));
-    this.#size.observe(node);
+    onWidth(node, (width) => {
+      this.#width = width;
+      this.#plot?.setSize({ width, height: LARGE_HEIGHT });
+      if (this.#history) this.update(this.#history, this.#now);
+    });
   }
 
   /** Show a history up to `now` (unix seconds). */
   update(history, now) {
-    if (!this.#node.clientWidth) return;
+    this.#history = history;
     this.#now = now;
+    if (!this.#width) return;
     this.#plot ??= new uPlot(this.#options(), [[], ...this.#series.map(() => [])], this.#node);
     this.#plot.setData([history.at, ...this.#series.map(({ column }) => history.columns[column])]);
     if (this.#plot.cursor.left < 0) this.#plot.setLegend({ idx: history.at.length - 1 }); // nobody points: the latest
@@ -106,7 +126,7 @@ export class Chart {
 
   /** The chart is gone for good. */
   destroy() {
-    this.#size.disconnect();
+    sizes.unobserve(this.#node);
     this.#plot?.destroy();
   }
 
@@ -118,7 +138,7 @@ export class Chart {
       font: FONT,
     };
     return {
-      width: this.#node.clientWidth,
+      width: this.#width,
       height: LARGE_HEIGHT,
       padding: [8, 8, 0, 0],
       cursor: { y: false, drag: { x: false, y: false }, sync: { key: "detail" } },

@@ -86,7 +86,7 @@ class Entry {
     const kind = SHAPES.has(event.to) ? event.to : (SHAPE_OF[event.to] ?? "note");
     mark(this.node, "data-kind", kind);
     const where = event.backend ? `${name}/${event.backend}` : name;
-    const change = [event.from, event.to].filter(Boolean).join(" → ");
+    const change = event.to ? [event.from, event.to].filter(Boolean).join(" → ") : `${event.from} → over`;
     const time = make(
       "time",
       { datetime: new Date(event.at_ms).toISOString(), title: new Date(event.at_ms).toISOString() },

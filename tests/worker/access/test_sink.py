@@ -4,6 +4,8 @@ import errno
 import logging
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,6 +155,23 @@ def test_a_socket_is_never_waited_for():
     assert got == b"x" * 1_000
     sink.close()
     theirs.close()
+
+
+SHARED = """
+import os
+from worker.access import Sink
+sink = Sink.open("stdout")
+for _ in range(3):
+    sink.write(["ours\\n"])
+    os.write(1, b"theirs\\n")
+"""
+
+
+def test_a_file_that_is_stdout_is_shared_with_whoever_else_writes_there(tmp_path: Path):
+    """What was appended through a description of our own was written over by those who shared the first one."""
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run([sys.executable, "-c", SHARED], stdout=out, check=True)
+    assert (tmp_path / "out").read_text() == "ours\ntheirs\n" * 3
 
 
 def test_a_place_that_cannot_be_opened_is_an_error(tmp_path: Path):

@@ -243,20 +243,3 @@ async def test_a_websocket_whose_backend_is_lost_is_logged_as_cut(start_lane: St
                 await client.recv()
         line = await log.only_line()
     assert (line["status"], line["ended"], line["failure"]) == (101, "cut", "response_cut_short")
-
-
-async def test_a_hedged_request_names_the_attempt_that_was_outlasted(
-    start_lane: StartLane, backend: Backend, bad: Backend, log: Log
-):
-    lane = await start_lane(
-        backend.url, bad.url, log=log.section, routes=[{"pool": "api", "hedge": True}], hedging=HEDGE_AT_ONCE
-    )
-    for _ in range(2):
-        await fetch(lane.port)
-    bad.handler = never_answers()
-    for _ in range(2):
-        await fetch(lane.port)
-    await eventually(lambda: len(log.lines()) == 4)
-    [hedged] = [line for line in log.lines()[2:] if line["attempts"] == 2]
-    assert hedged["tried"] == [{"backend": f"127.0.0.1:{bad.port}", "why": "outlasted"}]
-    assert hedged["backend"] == f"127.0.0.1:{backend.port}"

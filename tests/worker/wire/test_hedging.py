@@ -1,9 +1,11 @@
 """A GET that takes long is asked of a second backend; one of the two is passed on, and nothing of the other."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,6 +110,19 @@ async def test_a_slow_get_is_answered_by_a_second_backend(start_hedging: StartHe
     assert mean_s(lane, bad) > fast_s + AFTER_S / 4  # it was slow, though nobody knows how slow
     await lane.quiet()
     await eventually(lambda: bad.connections_open == 0)
+
+
+async def test_the_access_log_names_who_was_outlasted(
+    start_hedging: StartHedging, backend: Backend, bad: Backend, tmp_path: Path
+):
+    log = tmp_path / "log"
+    bad.handler = never_answers()
+    lane = await start_hedging(bad, backend, log={"access": "json", "file": str(log)})
+    await fetch(lane.port)
+    await eventually(log.read_text)
+    line = json.loads(log.read_text())
+    assert (line["attempts"], line["backend"]) == (2, f"127.0.0.1:{backend.port}")
+    assert line["tried"] == [{"backend": f"127.0.0.1:{bad.port}", "why": "outlasted"}]
 
 
 async def test_the_first_may_still_win(start_hedging: StartHedging, backend: Backend, bad: Backend):

@@ -50,6 +50,7 @@ class HealthChecker:
         status: of each, milliseconds of the latest probe that passed (0.0 before there was any), or False: it is down.
         last_update: when ``status`` was last made anew as a whole, once per interval (``time.perf_counter``).
         target_configs: the dictionaries that targets were given as, by origin; empty ones for plain text.
+        watched, sight, is_following: for a balancer: who they are, where verdicts come from, whether from a store.
     """
 
     def __init__(
@@ -104,15 +105,15 @@ class HealthChecker:
         self.last_update = time.perf_counter()
         self.watched = {one.host: one for one in watched}
         self.is_following = redis_url is not None
-        self._sight: Sight
+        self.sight: Sight
         if redis_url is not None:
-            self._sight = Following(source_of(redis_url, namespace, pool, host, watched), watched, self._changed)
+            self.sight = Following(source_of(redis_url, namespace, pool, host, watched), watched, self._changed)
         else:
             check = HealthCheck(
                 method=method, expected_statuses=expected_statuses, fall=fall, rise=rise, interval_s=interval,
                 timeout_s=timeout,
             )  # fmt: skip
-            self._sight = Probed(pool, watched, check, client=httpx_client, changed=self._changed)
+            self.sight = Probed(pool, watched, check, client=httpx_client, changed=self._changed)
         self._run: _Run | None = None
         self._listeners: WeakSet[Listener] = WeakSet()
 
@@ -132,12 +133,7 @@ class HealthChecker:
         if self.is_personalized:
             raise RuntimeError(_PERSONALIZED)
         self._ping_path = path
-        self._sight.aim(sendable(path))
-
-    @property
-    def sight(self) -> Sight:
-        """Where verdicts come from, for a balancer that goes by all of them."""
-        return self._sight
+        self.sight.aim(sendable(path))
 
     def listen(self, listener: Listener) -> None:
         """Have somebody hear of news for as long as they live."""
@@ -189,7 +185,7 @@ class HealthChecker:
     async def check_all(self) -> None:
         """Probe all backends now, and wait for the results; where a view is followed, take in what it says now."""
         if self._run is not None and self._run.is_under_way:
-            await self._sight.look()
+            await self.sight.look()
         else:
             await self._look_once()
         self.last_update = time.perf_counter()
@@ -214,7 +210,7 @@ class HealthChecker:
 
     async def _keep(self, begun: asyncio.Event) -> None:
         try:
-            await self._sight.run(begun)
+            await self.sight.run(begun)
         except Exception:
             if not begun.is_set():
                 raise
@@ -225,15 +221,15 @@ class HealthChecker:
     async def _look_once(self) -> None:
         begun = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            looking = tasks.create_task(self._sight.run(begun))
+            looking = tasks.create_task(self.sight.run(begun))
             await begun.wait()
             looking.cancel()
 
     def _changed(self) -> None:
         """There is news."""
-        ids = self._sight.ids
+        ids = self.sight.ids
         hosts = {host: ids[one.backend.id] for host, one in self.watched.items()}
-        knowledge = self._sight.knowledge
+        knowledge = self.sight.knowledge
         self.status.update(statuses(hosts, knowledge, knowledge.times_ms, time.monotonic()))
         if (now := time.perf_counter()) - self.last_update >= ROUND * self.interval:
             self.last_update = now
