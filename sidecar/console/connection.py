@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 MOST: Final = 256
 """Connections at a time; one more is closed unheard."""
 HEAD_S: Final = 10.0
-"""How long a request's head may take, from the connection on or from its first byte."""
+"""How long a request's head may take, from the connection on or from the first byte that comes after an answer."""
 MAX_HEAD_BYTES: Final = 32_768
 
 
@@ -40,6 +40,10 @@ class Connection(HttpToolsProtocol):
         if self._late is not None:
             self._head_bytes += len(data)
         super().data_received(data)
+        if self.cycle is None or self.cycle.response_complete:
+            # Empty lines, or the rest of a body that nobody waits for: for any byte uvicorn stops the clock of an idle
+            # connection, and would wait for a head for ever.
+            self._expect_head()
         if self._late is not None and self._head_bytes > MAX_HEAD_BYTES:
             self.transport.abort()
 

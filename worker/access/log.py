@@ -14,8 +14,8 @@ from worker.access.sink import Sink
 
 PAUSE_S = 0.1
 """How long an entry waits for others."""
-BATCH = 256
-"""So many are written at once: about 64 KiB."""
+BATCH = 64
+"""So many are written at once, about 16 KiB: of more, the garbage collector would take notice."""
 
 
 class AccessLog:

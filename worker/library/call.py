@@ -1,6 +1,6 @@
 """One call of the library's as an exchange, and what the caller may change of a request on its way."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,7 +26,7 @@ Stage = float | None
 Timeout = float | tuple[Stage, Stage, Stage, Stage] | httpx.Timeout | None
 """Seconds for each stage, or httpx's record of one each, or its tuple of them; None: for ever."""
 Pair = tuple[bytes, bytes]
-Headers = Mapping[Any, Any] | Iterable[tuple[Any, Any]]
+Headers = Mapping[Any, Any] | Sequence[tuple[Any, Any]]
 """What callers give as headers: names and values, as text or bytes."""
 _OURS = frozenset({b"host", b"connection", b"content-length", b"transfer-encoding", b"upgrade"})
 """What callers do not set: the connection is ours, and its framing; Host has a parameter of its own."""
@@ -187,9 +187,10 @@ def without_named(fields: list[Pair]) -> list[Pair]:
 
 def _pairs(headers: Headers) -> list[tuple[bytes, bytes | None]]:
     """As bytes; a value that is None takes the field away."""
-    if isinstance(headers, Mapping):
-        headers = headers.multi_items() if hasattr(headers, "multi_items") else headers.items()
-    return [(_bytes(name), None if value is None else _bytes(value)) for name, value in headers]
+    if isinstance(headers, httpx.Headers):
+        headers = headers.multi_items()
+    pairs = headers.items() if isinstance(headers, Mapping) else headers
+    return [(_bytes(name), None if value is None else _bytes(value)) for name, value in pairs]
 
 
 def _bytes(text: object) -> bytes:

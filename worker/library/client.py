@@ -4,6 +4,7 @@ import gc
 from collections.abc import AsyncIterator
 from functools import cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from threading import get_ident
 from types import TracebackType
 from typing import Any, Self, TypeGuard
 
@@ -28,20 +29,22 @@ _AS_SAID = Destination(pool="", strip=b"", host_header="preserve")
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """httpx over the engine of the running loop; it is made at the first use there."""
+    """httpx over the engine of the running loop; it is made at the first use there. Each thread may have a loop."""
 
     def __init__(self, *, trusted_proxies: tuple[str, ...] | None = None, tls: UpstreamTLS | None = None) -> None:
         """As ``Engine`` takes them."""
         self._trusted_proxies = trusted_proxies
         self._tls = tls
-        self._engine: Engine | None = None
+        self._engines: dict[int, Engine] = {}
 
     @property
     def engine(self) -> Engine:
         """The one of this loop."""
-        if self._engine is None or not self._engine.is_here:
-            self._engine = Engine(trusted_proxies=self._trusted_proxies, tls=self._tls)
-        return self._engine
+        thread = get_ident()
+        engine = self._engines.get(thread)
+        if engine is None or not engine.is_here:
+            engine = self._engines[thread] = Engine(trusted_proxies=self._trusted_proxies, tls=self._tls)
+        return engine
 
     @override
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -55,14 +58,14 @@ class Transport(httpx.AsyncBaseTransport):
             raise httpx.LocalProtocolError(str(refused)) from None
         passing = Passing(engine, QUIET, {"extensions": {}}, _receive_of(request))
         pool = engine.origin(target_of(f"{url.scheme}://{url.netloc.decode()}"))
-        await passing.begin(pool, _AS_SAID, head, _patience(request.extensions.get("timeout")))
+        await passing.begin(pool, (_AS_SAID, None), head, _patience(request.extensions.get("timeout")))
         return httpx.Response(passing.status, headers=passing.fields, stream=_Rest(passing))
 
     @override
     async def aclose(self) -> None:
         """Close all connections."""
-        engine, self._engine = self._engine, None
-        if engine is not None and engine.is_here:
+        engines, self._engines = self._engines, {}
+        for engine in engines.values():
             await engine.aclose()
 
 
@@ -83,7 +86,7 @@ class _Rest(httpx.AsyncByteStream):
 
     def __del__(self) -> None:
         """The response was dropped."""
-        self._passing.close()
+        self._passing.drop()
 
 
 def _receive_of(request: httpx.Request) -> Receive:

@@ -9,6 +9,9 @@ import asyncio
 import logging
 import random
 import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import Context
 from functools import partial
 from threading import get_ident
 from typing import Protocol
@@ -18,11 +21,13 @@ from typing_extensions import override
 from sidecar.contract.config import Listen, UpstreamTLS
 from sidecar.contract.config import Pool as PoolConfig
 from sidecar.contract.events import Event, line
-from worker.board import Board, Places
+from worker.attempts import Attempts
+from worker.board import Board
+from worker.failure import Failure
 from worker.gateway.peers import Peers
 from worker.gateway.watch import Watch
 from worker.house import House
-from worker.library.shared import shared_board
+from worker.library.shared import shared_places
 from worker.library.target import Target
 from worker.limits import LimitedPool, has_limits
 from worker.pool import Pool
@@ -33,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 MAX_ORIGINS = 512
 """How many backends that were named in calls are kept at a time, with their connections."""
+SWEPT_TOGETHER = 64
+"""So many of those that were given up wait for the next second at most: each has a row of the board, and sockets."""
 UNBOUNDED_S = 3_600.0
 """What a pool's own deadlines are here: those of each call come first."""
 
@@ -72,13 +79,14 @@ class Engine(House):
         self.watch = Watch()
         self.pools: dict[str, Pool] = {}
         self.tls = tls or UpstreamTLS()
-        self._origins: dict[Target, Pool] = {}
+        self._origins: dict[str, Pool] = {}
         self._leaving: list[Pool] = []
-        board, slot = shared_board()
-        self.board: Board = board
-        self._places = Places(board, slot)
+        self._sweep_at = SWEPT_TOGETHER
+        self._places = shared_places()
+        self.board: Board = self._places.board
         self.writer = self._places.writer
-        self._ticker = self.loop.create_task(self._run(), name="sidebeat")
+        # In no request's context: the first one's would live for as long as we do.
+        self._ticker = self.loop.create_task(self._run(), name="sidebeat", context=Context())
 
     @override
     def may_see(self, token: bytes) -> bool:
@@ -87,13 +95,14 @@ class Engine(House):
 
     def origin(self, target: Target) -> Pool:
         """The pool that has this one backend."""
-        pool = self._origins.pop(target, None)
+        pool = self._origins.pop(target.url, None)
         if pool is None:
-            pool = self._make(f"={target.address.name}", _alone(target.url, self.tls))
             if len(self._origins) >= MAX_ORIGINS:
-                oldest = next(iter(self._origins))
-                self._leaving.append(self._origins.pop(oldest))
-        self._origins[target] = pool  # the last one used stands last
+                self._leaving.append(self._origins.pop(next(iter(self._origins))))
+                if len(self._leaving) >= self._sweep_at:
+                    self._sweep()
+            pool = self._make(f"={target.address.name}", _alone(target.url, self.tls))
+        self._origins[target.url] = pool  # the last one used stands last
         return pool
 
     def use(self, name: str, config: PoolConfig, authority: Authority | None = None) -> Pool:
@@ -125,13 +134,29 @@ class Engine(House):
     @property
     def is_here(self) -> bool:
         """Whether it works, on the running loop."""
-        # The loop of this thread, without asking for it: in Python 3.11 that is a system call each time.
-        return not self._ticker.done() and self._thread == get_ident() and self.loop.is_running()
+        return not self._ticker.done() and self.is_at_home
+
+    @property
+    def is_at_home(self) -> bool:
+        """Whether it is the engine's loop that runs here."""
+        # Without asking for the running one: in Python 3.11 that is a system call each time.
+        return self._thread == get_ident() and self.loop.is_running()
 
     async def aclose(self) -> None:
-        """End what is under way and close all connections; the engine is of no use afterwards."""
-        self._ticker.cancel()
-        await asyncio.wait([self._ticker])
+        """End what is under way and close all connections; the engine is of no use afterwards.
+
+        Called on another loop than its own, it does not wait for that.
+        """
+        if self.loop is asyncio.get_running_loop():
+            self._ticker.cancel()
+            await asyncio.wait([self._ticker])
+        else:
+            self.soon(self._ticker.cancel)
+
+    def soon(self, call: Callable[[], object]) -> None:
+        """Have something done on the engine's own loop, from any thread, unless that is closed."""
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(call)
 
     async def _run(self) -> None:
         """Keep deadlines; at the end of the loop as by ``aclose``, leave nothing open."""
@@ -142,6 +167,8 @@ class Engine(House):
             self.end_clients()
             for one in list(self.active):
                 one.pool.close()
+                if isinstance(one, Attempts):
+                    one.failed(Failure.SHUTTING_DOWN)  # whoever waits for it would wait for ever
             for pool in [*self._origins.values(), *self.pools.values(), *self._leaving]:
                 pool.close()
             if _of_loops.get(self.loop) is self:
@@ -155,11 +182,16 @@ class Engine(House):
         for pool in [*self._origins.values(), *self.pools.values()]:
             pool.tick(now)
         if self._leaving:
-            in_use = {one.pool for one in self.active}
-            for pool in self._leaving:
-                if pool not in in_use:
-                    pool.close()
-            self._leaving = [pool for pool in self._leaving if pool in in_use]
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Close the pools that nobody asks for any more, and nothing is under way in."""
+        in_use = {one.pool for one in self.active}
+        for pool in self._leaving:
+            if pool not in in_use:
+                pool.close()
+        self._leaving = [pool for pool in self._leaving if pool in in_use]
+        self._sweep_at = 2 * len(self._leaving) + SWEPT_TOGETHER
 
 
 def _listen(trusted_proxies: tuple[str, ...] | None) -> Listen:

@@ -10,11 +10,11 @@ from typing_extensions import override
 
 from worker.failure import Failure, Refused
 from worker.gateway.scope import Receive as Source
-from worker.headers import QUIET, pairs_of, request_head, response_fields
+from worker.headers import pairs_of, request_head, response_fields
 from worker.http1 import BODILESS, read_response
 from worker.library.call import Changes, Timeout
 from worker.library.client import ProxyClient
-from worker.library.draft import draft_of
+from worker.library.draft import draft_of, is_unannounced, way_to
 from worker.library.engine import Engine, engine_here
 from worker.library.problems import GatewayError, error_of
 from worker.library.response import unbuffered
@@ -65,13 +65,14 @@ async def pass_through(
         GatewayError: there is no answer.
     """
     engine = engine_here()
-    peer = QUIET if changes.override_headers is not None else engine.peers.of(request.scope)
-    draft = draft_of(request, changes, target.base)
+    known = engine.peers.of(request.scope)
+    announce = await is_unannounced(request, changes)
+    draft, peer = draft_of(request, changes, target.base, known, announce=announce), changes.peer(known)
     try:
-        head = draft.head(engine.listen)
+        head, (_, host) = draft.head(engine.listen), way_to(draft.host)
     except Refused as refused:
         raise error_of(refused.failure) from None
-    host = (draft.host or target.address.authority).encode()
+    host = host or target.address.authority.encode()
     fields = pairs_of(request_head(head, draft.target, peer, engine.via, host)[:-4])
     url = httpx.URL(target.url).copy_with(raw_path=draft.target)
     content = draft.body if draft.body is not None else _parts(upload_of(request).again()) if head.length else None

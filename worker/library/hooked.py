@@ -9,6 +9,7 @@ import httpx
 from starlette.responses import Response
 from typing_extensions import override
 
+from worker.library.call import without_named
 from worker.library.draft import Draft
 from worker.library.passing import Passing
 from worker.library.problems import GatewayError
@@ -43,8 +44,9 @@ class Hooks:
 
     async def before(self, draft: Draft, url: str, authority: str) -> httpx.Request:
         """Have the request looked at, and the draft changed with it; ``url`` and ``authority`` are the backend's."""
-        clients = [pair for pair in draft.fields if pair[0] == b"host"]  # as X-Forwarded-Host will say it
-        shown = [(b"host", (draft.host or authority).encode()), *(pair for pair in draft.fields if pair[0] != b"host")]
+        fields = without_named(draft.fields)
+        clients = [pair for pair in fields if pair[0] == b"host"]  # as X-Forwarded-Host will say it
+        shown = [(b"host", (draft.host or authority).encode()), *(pair for pair in fields if pair[0] != b"host")]
         request = httpx.Request(draft.method.decode(), url + draft.target.decode("latin-1"), headers=shown)
         before = request.url
         if self.on_request is not None:
@@ -60,8 +62,12 @@ class Hooks:
         """Have the response looked at, and passed on as it was left."""
         body = Body(passing)
         response = httpx.Response(passing.status, headers=unbuffered(passing.fields), stream=body, request=request)
-        if self.on_response is not None:
-            await _awaited(self.on_response(response))
+        try:
+            if self.on_response is not None:
+                await _awaited(self.on_response(response))
+        except BaseException:
+            passing.close()
+            raise
         changed = ProxyResponse(passing, response.status_code, [(k.lower(), v) for k, v in response.headers.raw])
         if body.parts:
             changed.body_iterator = body.whole()

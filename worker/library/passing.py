@@ -30,6 +30,9 @@ class Passing(RequestSide):
     _retry_s: int | None = None
     _has_answer = False
     _is_cut = False
+    _is_read = False  # by the app itself, which hears of its client's leaving in other ways
+    _is_whole = False  # and has been read to its end
+    _has_own_body = False
     _trouble: Exception | None = None
 
     def __init__(self, engine: Engine, peer: Peer, scope: Scope, receive: Receive) -> None:
@@ -37,11 +40,16 @@ class Passing(RequestSide):
         self._engine = engine
 
     async def begin(
-        self, pool: Pool, destination: Destination, head: RequestHead, patience: Patience, body: bytes | None = None
+        self,
+        pool: Pool,
+        way: tuple[Destination, bytes | None],
+        head: RequestHead,
+        patience: Patience,
+        body: bytes | None = None,
     ) -> bool:
         """Send the request, and wait for the head of its answer; False: the client left meanwhile.
 
-        ``body`` is all of it, None where it is still to be received.
+        ``way`` is as ``way_to`` has it; ``body`` is all of it, None where it is still to be received.
 
         Raises:
             GatewayError: there is no answer.
@@ -51,14 +59,16 @@ class Passing(RequestSide):
             check_forwardable(self._engine, head)
         except Refused as refused:
             raise error_of(refused.failure) from None
-        exchange = self._exchange = Call(self._engine, pool, destination, head, self._peer, self, patience)
+        destination, host = way
+        exchange = self._exchange = Call(self._engine, pool, destination, head, self._peer, self, patience, host)
         try:
             exchange.start()
-            if body:
-                exchange.upload(body, b"", done=True)
-            elif head.length:
+            if body is None and head.length:
                 self.watch()
             else:
+                if body:
+                    self._has_own_body = True
+                    exchange.upload(body, b"", done=True)
                 self._engine.watch.later(self)
             while not self._has_answer and not self._over:
                 self._news = self.loop.create_future()
@@ -89,15 +99,17 @@ class Passing(RequestSide):
             self.close()
         self._check_whole()
 
-    async def parts(self) -> AsyncIterator[bytes]:
-        """The body as it comes, for who does not ``deliver`` it.
+    def parts(self) -> AsyncIterator[bytes]:
+        """The body as it comes, for who does not ``deliver`` it; it raises ``CutShortError`` where that is not all."""
+        self._is_read = True
+        return self._parts()
 
-        Raises:
-            CutShortError: it broke off.
-        """
+    async def _parts(self) -> AsyncIterator[bytes]:
         while True:
             while self._events:
-                data: bytes = self._events.popleft().get("body", b"")
+                message = self._events.popleft()
+                data: bytes = message.get("body", b"")
+                self._is_whole = self._is_whole or not message.get("more_body", True)
                 if data:
                     self._sent(len(data))
                     yield data
@@ -107,6 +119,26 @@ class Passing(RequestSide):
             await self._news
         self.close()
         self._check_whole()
+        if not self._is_whole:
+            raise CutShortError("the client has left, or nobody took the response for too long")
+
+    @override
+    def _feed(self, message: Message) -> None:
+        """See ``RequestSide``; a body of the caller's stands in place of the client's."""
+        if not self._has_own_body or message["type"] == "http.disconnect":
+            super()._feed(message)
+
+    @override
+    def _leave(self) -> None:
+        """See ``RequestSide``; an app that reads the response may go on, if the request is whole."""
+        if not self._is_read or self._trouble is not None or not self._is_sent:
+            super()._leave()
+
+    @property
+    def _is_sent(self) -> bool:
+        """Whether all of the request has gone to the backend."""
+        connection = self._exchange.connection if self._exchange is not None else None
+        return connection is None or connection.request_sent
 
     @override
     async def _read(self) -> None:
@@ -133,6 +165,15 @@ class Passing(RequestSide):
         if exchange is not None and not self._over:
             self._over = True
             exchange.abort()
+
+    def drop(self) -> None:
+        """``close``, from wherever a collector runs: in any thread, also after the end of our loop."""
+        if self._exchange is None and self._reader is None:
+            return
+        if self._engine.is_at_home:
+            self.close()
+        else:
+            self._engine.soon(self.close)
 
     @override
     def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> None:

@@ -2,15 +2,16 @@
 
 import json
 
+import httpx
 from starlette.requests import Request
 from starlette.responses import Response
 
 from worker.failure import Refused
 from worker.gateway.scope import Receive
-from worker.headers import QUIET, Peer
+from worker.headers import Peer
 from worker.library.call import Changes, Headers, Timeout, patience_of
 from worker.library.client import client_of, engine_of, hooks_of, is_foreign
-from worker.library.draft import Draft, destination_to, draft_of
+from worker.library.draft import Draft, draft_of, is_unannounced, way_to
 from worker.library.engine import Engine
 from worker.library.foreign import pass_through
 from worker.library.hooked import Hooks, OnError, OnRequest, OnResponse
@@ -63,7 +64,7 @@ async def proxy_pass(
 
     Raises:
         GatewayError: there is no answer: an ``HTTPException`` with 502, 503 or 504 that is httpx's own error, too.
-        ValueError: ``host`` cannot be read.
+        ValueError: ``host`` cannot be read, or that of a hook.
     """
     changes = changes_of(
         path=path,
@@ -129,17 +130,27 @@ async def forward(
     Raises:
         GatewayError: there is no answer.
     """
-    peer = QUIET if changes.override_headers is not None else engine.peers.of(request.scope)
-    draft = draft_of(request, changes, target.base)
+    known = engine.peers.of(request.scope)
+    announce = await is_unannounced(request, changes)
+    draft, peer = draft_of(request, changes, target.base, known, announce=announce), changes.peer(known)
     if hooks is None:
         passing = await _answered(engine, pool, request, draft, peer, timeout)
         return _gone() if passing is None else _response(passing)
     seen = await hooks.before(draft, target.url, target.address.authority)
     try:
-        passing = await _answered(engine, pool, request, draft, peer, timeout)
+        there = _elsewhere(seen, target)
+        passing = await _answered(engine, engine.origin(there) if there else pool, request, draft, peer, timeout)
     except GatewayError as error:
         return await hooks.instead(seen, error)
     return _gone() if passing is None else await hooks.after(seen, passing)
+
+
+def _elsewhere(seen: httpx.Request, target: Target) -> Target | None:
+    """Where a hook has sent the request in place of the target; None: nowhere."""
+    url = seen.url
+    origin = f"{url.scheme}://{url.netloc.decode()}"
+    before = httpx.URL(target.url)
+    return None if origin == f"{before.scheme}://{before.netloc.decode()}" else target_of(origin)
 
 
 async def _answered(
@@ -147,12 +158,12 @@ async def _answered(
 ) -> Passing | None:
     """Send it, and wait for the answer's head; None: the client left meanwhile."""
     try:
-        head = draft.head(engine.listen)
+        head, way = draft.head(engine.listen), way_to(draft.host)
     except Refused as refused:
         raise error_of(refused.failure) from None
     receive: Receive = request.receive if draft.body is not None or not head.length else upload_of(request).again()
     passing = Passing(engine, peer, request.scope, receive)
-    is_answered = await passing.begin(pool, destination_to(draft.host), head, patience_of(timeout), draft.body)
+    is_answered = await passing.begin(pool, way, head, patience_of(timeout), draft.body)
     return passing if is_answered else None
 
 

@@ -55,7 +55,7 @@ class ProxyResponse(StreamingResponse):
 
     def __del__(self) -> None:
         """Nobody has sent it, or nobody will send the rest."""
-        self._passing.close()
+        self._passing.drop()
 
 
 def _make_way(receive: Receive, headers: list[tuple[bytes, bytes]]) -> None:

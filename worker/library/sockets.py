@@ -13,10 +13,10 @@ from worker.failure import Failure, Refused
 from worker.gateway.leg import Leg
 from worker.gateway.scope import Message, Receive, Scope, handshake_of
 from worker.gateway.websocket import WebSocketSide
-from worker.headers import QUIET
+from worker.headers import Peer
 from worker.library.call import FOREVER, Call, Changes, Headers, Pair, Patience
 from worker.library.client import client_of, engine_of
-from worker.library.draft import destination_to
+from worker.library.draft import way_to
 from worker.library.engine import Engine
 from worker.library.target import Target, request_target, target_of
 from worker.pool import Pool
@@ -115,12 +115,12 @@ class _Side(WebSocketSide):
         patience: Patience,
     ) -> None:
         scope = websocket.scope
-        peer = QUIET if changes.override_headers is not None else engine.peers.of(scope)
-        super().__init__(engine, engine.loop, peer, scope, _receive_of(websocket), websocket.send)
+        known = engine.peers.of(scope)
+        super().__init__(engine, engine.loop, changes.peer(known), scope, _receive_of(websocket), websocket.send)
         self._engine, self._pool, self._patience = engine, pool, patience
         self._offer = list(subprotocols or scope.get("subprotocols") or ())
-        self._asked = _scope_of(scope, target, changes)
-        self._destination = destination_to(changes.override_host)
+        self._asked = _scope_of(scope, target, changes, known)
+        self._override_host = changes.override_host
 
     @override
     def _begin(self) -> None:
@@ -128,10 +128,11 @@ class _Side(WebSocketSide):
         try:
             self._head = handshake_of(self._asked, self._service.listen, self._leg.request_fields)
             check_forwardable(self._service, self._head)
+            destination, host = way_to(self._override_host)
         except Refused as refused:
             self._refuse(refused.failure, b"")
             return
-        exchange = Call(self._engine, self._pool, self._destination, self._head, self._peer, self, self._patience)
+        exchange = Call(self._engine, self._pool, destination, self._head, self._peer, self, self._patience, host)
         self._exchange = exchange
         exchange.start()
 
@@ -143,12 +144,12 @@ class _Side(WebSocketSide):
         self._tell()
 
 
-def _scope_of(scope: Scope, target: Target, changes: Changes) -> Scope:
+def _scope_of(scope: Scope, target: Target, changes: Changes, known: Peer) -> Scope:
     """The handshake as it is to be sent, but for what our leg has to say in it."""
-    path, _, query = request_target(scope, target.base, changes.path, forward_query=changes.forward_query).partition(
-        b"?"
-    )
-    return {**scope, "raw_path": path, "query_string": query, "headers": changes.fields(scope, keep_framing=False)}
+    asked = request_target(scope, target.base, changes.path, forward_query=changes.forward_query)
+    path, _, query = asked.partition(b"?")
+    fields = changes.fields(scope, known, keep_framing=False)
+    return {**scope, "raw_path": path, "query_string": query, "headers": fields}
 
 
 def _receive_of(websocket: WebSocket) -> Receive:

@@ -1,14 +1,17 @@
 """What a backend reads is one request for each that came, whatever the client, the app or what stands between says."""
 
 import asyncio
+from typing import Any
+from urllib.parse import unquote
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from asked import Asked
 from backend import Backend, Connection, Request, answers
 from waiting import eventually
-from worker.library import GatewayError, proxy_pass
+from worker.library import GatewayError, Proxy, proxy_pass
 
 SMUGGLED = b"GET /smuggled HTTP/1.1\r\nhost: a\r\n\r\n"
 
@@ -24,20 +27,26 @@ class Slow:
         await connection.respond(body=request.target)
 
 
-async def met(backend: Backend, asked: Asked, **changes: object) -> list[bytes]:
+async def waits(_request: Request, connection: Connection) -> None:
+    """A handler that never answers."""
+    await connection.gone()
+
+
+async def met(backend: Backend, asked: Asked, **changes: Any) -> list[bytes]:
     """The targets that a slow backend reads, if the next request comes by the same connection."""
     backend.handler = slow = Slow()
-    passing = asyncio.create_task(proxy_pass(asked.request, backend.url, **changes))  # type: ignore[arg-type]
-    await eventually(lambda: asked.taken > 1 or passing.done())
-    slow.told.set()
-    await asked.answered(await passing)
+    async with asyncio.TaskGroup() as tasks:
+        passing = tasks.create_task(proxy_pass(asked.request, backend.url, **changes))
+        await eventually(lambda: asked.taken > 1)
+        slow.told.set()
+    await asked.answered(passing.result())
     following = Asked(path="/next")
     assert await following.answered(await proxy_pass(following.request, backend.url)) == b"/next"
     return [request.target for request in backend.requests]
 
 
 @pytest.mark.parametrize("changes", [{"method": "GET"}, {"method": "HEAD"}, {"override_body": b"mine"}])
-async def test_a_body_that_is_left_behind_is_no_request_of_its_own(backend: Backend, changes: dict[str, object]):
+async def test_a_body_that_is_left_behind_is_no_request_of_its_own(backend: Backend, changes: dict[str, Any]):
     """It was written after the head as soon as the client's leaving was watched for."""
     length = (b"content-length", b"%d" % len(SMUGGLED))
     asked = Asked("POST", "/first", headers=[(b"host", b"a"), length], parts=[SMUGGLED])
@@ -57,7 +66,7 @@ async def test_a_body_that_http2_does_not_announce_arrives_as_one(backend: Backe
 @pytest.mark.parametrize("parts", [[b"four", SMUGGLED], [b"fou"]])
 async def test_a_body_of_another_length_than_was_said_is_refused(backend: Backend, parts: list[bytes]):
     """Something in front of the app has changed it; what was too much would have been the next request."""
-    backend.handler = Slow()
+    backend.handler = waits
     asked = Asked("POST", headers=[(b"host", b"a"), (b"content-length", b"4")], parts=parts)
     with pytest.raises(GatewayError) as caught:
         await proxy_pass(asked.request, backend.url)
@@ -89,9 +98,9 @@ async def test_every_host_is_said_as_it_was_given(backend: Backend, host: str):
         {"override_headers": {"x": "1\n"}},
     ],
 )
-async def test_line_ends_in_what_the_caller_gives_are_refused(backend: Backend, changes: dict[str, object]):
+async def test_line_ends_in_what_the_caller_gives_are_refused(backend: Backend, changes: dict[str, Any]):
     with pytest.raises(GatewayError) as caught:
-        await proxy_pass(Asked().request, backend.url, **changes)  # type: ignore[arg-type]
+        await proxy_pass(Asked().request, backend.url, **changes)
     assert caught.value.status_code == 400
     assert not backend.requests
 
@@ -123,10 +132,6 @@ async def test_what_the_client_names_itself_still_stays_behind(backend: Backend)
 
 @pytest.mark.parametrize("trusted", [None, ("198.51.100.0/24",)])
 async def test_what_the_app_says_of_the_client_stands_alone(backend: Backend, trusted: tuple[str, ...] | None):
-    from fastapi import FastAPI
-
-    from worker.library import Proxy
-
     app = FastAPI()
     async with Proxy(app, trusted_proxies=trusted):
         asked = Asked(headers=[(b"host", b"a"), (b"x-forwarded-for", b"10.0.0.1"), (b"x-real-ip", b"10.0.0.1")], app=app)
@@ -139,15 +144,13 @@ async def test_what_the_app_says_of_the_client_stands_alone(backend: Backend, tr
 
 
 @pytest.mark.parametrize("given", [[("X-A", "1")], {"X-A": 1}, httpx.Headers({"X-A": "1"})])
-async def test_headers_may_be_given_as_httpx_takes_them(backend: Backend, given: object):
-    await proxy_pass(Asked().request, backend.url, additional_headers=given)  # type: ignore[arg-type]
+async def test_headers_may_be_given_as_httpx_takes_them(backend: Backend, given: Any):
+    await proxy_pass(Asked().request, backend.url, additional_headers=given)
     assert backend.requests[0].all("x-a") == [b"1"]
 
 
 @pytest.mark.parametrize("path", ["/%ff", "/%E4%20%c3%28", "/a%00b", "/%", "/%zz"])
 async def test_bytes_that_are_no_text_stay_in_the_path(backend: Backend, path: str):
-    from urllib.parse import unquote
-
     asked = Asked(path=unquote(path), raw_path=path.encode())
     await proxy_pass(asked.request, backend.url)
     assert backend.requests[0].target == path.encode()
@@ -158,18 +161,19 @@ async def test_calls_at_the_same_time_all_send_the_whole_body(backend: Backend):
     parts = [bytes([number]) * 1_000 for number in range(50)]
     asked = Asked("POST", headers=[(b"host", b"a"), (b"content-length", b"50000")], parts=parts)
     async with Backend(answers()) as other:
-        calls = [proxy_pass(asked.request, url) for url in (backend.url, other.url, backend.url)]
-        for response in await asyncio.gather(*calls):
-            await asked.answered(response)
+        async with asyncio.TaskGroup() as tasks:
+            urls = backend.url, other.url, backend.url
+            calls = [tasks.create_task(proxy_pass(asked.request, url)) for url in urls]
         bodies = [request.body for request in (*backend.requests, *other.requests)]
     assert bodies == [b"".join(parts)] * 3
 
 
 async def test_a_client_that_leaves_is_noticed_where_its_body_is_not_wanted(backend: Backend):
-    backend.handler = Slow()
+    backend.handler = waits
     asked = Asked("POST", headers=[(b"host", b"a"), (b"content-length", b"4")], parts=[b"four"])
-    passing = asyncio.create_task(proxy_pass(asked.request, backend.url, override_body=b"mine"))
-    await eventually(lambda: backend.requests)
-    asked.leave()
-    assert (await passing).status_code == 499
+    async with asyncio.TaskGroup() as tasks:
+        passing = tasks.create_task(proxy_pass(asked.request, backend.url, override_body=b"mine"))
+        await eventually(lambda: backend.requests)
+        asked.leave()
+    assert passing.result().status_code == 499
     await eventually(lambda: not backend.connections_open)
