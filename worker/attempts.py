@@ -212,8 +212,8 @@ class Attempts(Receiver, Ongoing):
 
     def _fail_late(self, failure: Failure, now: float) -> None:
         """The response broke off after it had been passed on, and counted for what its status said."""
-        self._pool.writer.fail(self._row, 0.0, now)
-        if not self._was_bad:
+        if not self._was_bad:  # else it has failed already
+            self._pool.writer.fail(self._row, 0.0, now)
             self._pool.passive.blame(self._row, failure, now, failure.text, answered=True)
 
     def _met_closed(self, now: float) -> None:

@@ -148,7 +148,9 @@ class _Backends:
         self.requests = family(Metric.REQUESTS, counter, "Responses of backends by class of status.")
         self.retries = family(Metric.RETRIES, counter, "Attempts that were followed by another one, and why.")
         self.hedges = family(Metric.HEDGES, counter, "Second attempts of requests under way.")
-        self.failures = family(Metric.FAILURES, counter, "Attempts that failed by the backend's fault.")
+        self.failures = family(
+            Metric.FAILURES, counter, "Attempts that failed by the backend's fault, its server errors included."
+        )
         self.inflight = family(Metric.INFLIGHT, gauge, "Requests under way.")
         self.tunnels = family(Metric.TUNNELS, gauge, "Requests under way that have become tunnels.")
         self.messages = family(Metric.MESSAGES, counter, "WebSocket messages passed, both ways.")

@@ -22,7 +22,7 @@ class Nothing(BaseModel):
 class Weight(BaseModel):
     """How much of the traffic it is to get; null: as much as is configured."""
 
-    weight: Annotated[float, Field(ge=0, le=MAX_WEIGHT, allow_inf_nan=False)] | None
+    weight: Annotated[float, Field(strict=True, ge=0, le=MAX_WEIGHT, allow_inf_nan=False)] | None
 
 
 class Done(BaseModel):

@@ -6,6 +6,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, Field
 
 from sidecar.console.access import Access, Address
+from sidecar.console.rules import API
 from sidecar.console.setting import Live
 
 
@@ -49,14 +50,15 @@ def session_routes(live: Live, access: Access) -> APIRouter:
         """Exchange the token for a cookie that lasts for `console.session_s`."""
         if not access.is_token(body.token, address):
             raise HTTPException(401, "this is not the token")
+        # A browser sends a cookie to every port of a host; by its path, what else listens here sees less of it.
         response.set_cookie(
-            access.cookie, access.new_session(), max_age=live.setting.section.session_s, httponly=True,
+            access.cookie, access.new_session(), max_age=live.setting.section.session_s, path=API, httponly=True,
             samesite="strict",
         )  # fmt: skip
 
     @router.post("/logout", status_code=204)
     async def logout(response: Response) -> None:
         """Have the browser forget its cookie; a copy of it is good until it expires."""
-        response.delete_cookie(access.cookie, httponly=True, samesite="strict")
+        response.delete_cookie(access.cookie, path=API, httponly=True, samesite="strict")
 
     return router

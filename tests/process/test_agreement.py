@@ -28,6 +28,8 @@ UPGRADE = [("Host", "a"), ("Connection", "Upgrade"), ("Upgrade", "chat")]
 PAUSE_S = 0.01
 """What a client rests between two requests, so that backends, clients and sights have turns of the one loop."""
 RULES = """
+[pools.api.balancing]
+policy = "round_robin"
 [pools.api.outlier_detection]
 base_ejection_s = 60.0
 [pools.api.retry]

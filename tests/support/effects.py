@@ -94,6 +94,7 @@ CASES = {
     "override_body=list": Case(target="/own/list", method="POST", versions=YOUNG),
     "override_body=str": Case(target="/own/text", method="POST", versions=YOUNG),
     "override_host": Case(target="/own/host", versions=YOUNG),
+    "a client of the user's own": Case(target="/mounted/echo?a=1", method="POST", body=b"x" * 9_999, versions=YOUNG),
     "nobody there": Case(target="/own/nobody", versions=YOUNG),
     "nobody answers": Case(target="/own/silent", versions=YOUNG),
 }

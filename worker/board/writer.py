@@ -102,12 +102,13 @@ class Writer:
         self._reals[cell + layout.ENDED_S] += duration_s
 
     def error(self, row: int, code: int, latency_s: float, now: float, whole: bool = True) -> None:  # noqa: FBT001, FBT002
-        """The same, where the answer is ``outlier.is_bad``: a response, never a good one, and as slow as any failure.
+        """The same, where the answer is ``outlier.is_bad``: a response, but a failure, and as slow as any.
 
         Else one that answers a tenth with fast errors looks like the fastest, and gets 1.2 times its share (simulated).
         """
         cell = self._counters[row]
         started = self._reals[cell + _OK]
+        self._words[cell + layout.FAILURES] += 1
         self._words[cell + layout.BAD_ANSWERS] += 1  # first: for no moment is it a good one
         self.answer(row, code, latency_s, now, whole)
         self._reals[cell + _SUM] += max(FAILURE_S - latency_s, 0.0)

@@ -57,8 +57,10 @@ def patience_of(timeout: Timeout) -> Patience:
     """
     if timeout is None or isinstance(timeout, int | float):
         return _patience(timeout)
-    if not isinstance(timeout, httpx.Timeout):
+    if isinstance(timeout, tuple):
         timeout = httpx.Timeout(timeout)
+    elif not isinstance(timeout, httpx.Timeout):
+        raise TypeError(f"a timeout is seconds or httpx.Timeout, not {timeout!r}")
     read = FOREVER if timeout.read is None else timeout.read
     return Patience(connect_s=FOREVER if timeout.connect is None else timeout.connect, try_s=read, idle_s=read)
 

@@ -77,7 +77,7 @@ async def test_a_login_is_a_cookie_that_scripts_and_other_sites_cannot_use_and_a
     async with asking(setting(shared_redis.url, namespace, session_s=600)) as client:
         answer = await client.post("/api/login", json={"token": TOKEN})
         attributes = answer.headers["set-cookie"].lower().split("; ")[1:]
-        assert {"httponly", "samesite=strict", "path=/", "max-age=600"} <= set(attributes)
+        assert {"httponly", "samesite=strict", "path=/api/", "max-age=600"} <= set(attributes)
         assert TOKEN not in answer.headers["set-cookie"]
         assert (await client.post(DRAIN, json={})).status_code == 200
         assert (await client.post("/api/logout", json={})).status_code == 204

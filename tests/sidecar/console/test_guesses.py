@@ -30,3 +30,11 @@ def test_memory_is_bounded():
         guesses.wrong(str(number), 100.0)
     assert guesses.wait_s("first", 100.0) <= 0
     assert guesses.wait_s(str(KNOWN - 1), 100.0) <= 0
+
+
+def test_a_network_of_ipv6_is_one_guesser():
+    guesses = Guesses()
+    for number in range(BURST):
+        guesses.wrong(f"2001:db8:0:1::{number:x}", 100.0)
+    assert guesses.wait_s("2001:db8:0:1:a:b:c:d", 100.0) == EACH_S
+    assert guesses.wait_s("2001:db8:0:2::", 100.0) <= 0

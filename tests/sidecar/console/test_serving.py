@@ -17,6 +17,7 @@ import sidecar.console.connection as connection_module
 import sidecar.console.stream as stream_module
 from consoles import BEARER, served, setting
 from published import publish
+from raw_client import RawClient
 from redis_server import RedisServer
 from sidecar.console.serving import Console
 from sidecar.contract.connect import connect
@@ -172,6 +173,32 @@ async def test_idle_and_endless_clients_keep_nobody_out(
                 each.close()
     finally:
         await console.stop()
+
+
+@pytest.mark.parametrize("rest", [b"x", b"\r\n"], ids=["a body's byte", "an empty line"])
+async def test_what_follows_an_answer_and_is_no_request_keeps_no_connection(
+    shared_redis: RedisServer, namespace: str, rest: bytes, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(connection_module, "HEAD_S", 0.2)
+    length = b"Content-Length: 9\r\n" if rest == b"x" else b""
+    async with served(setting(shared_redis.url, namespace)) as client:
+        port = client.base_url.port
+        assert port
+        async with RawClient(port) as raw:
+            await raw.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + length + b"\r\n")
+            assert (await raw.read_response()).status == 200
+            await raw.send(rest)
+            with suppress(ConnectionError):
+                assert await raw.read_some() == b"", "closed"
+
+
+async def test_a_guesser_is_known_by_its_address_whatever_it_says_of_it(shared_redis: RedisServer, namespace: str):
+    async with served(setting(shared_redis.url, namespace)) as client:
+        answers = [
+            await client.post("/api/login", json={"token": "wrong"}, headers={"X-Forwarded-For": f"10.0.0.{number}"})
+            for number in range(6)
+        ]
+    assert [answer.status_code for answer in answers] == [401] * 5 + [429]
 
 
 async def test_under_another_setting_the_old_token_is_worth_nothing(

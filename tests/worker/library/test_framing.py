@@ -134,7 +134,9 @@ async def test_what_the_client_names_itself_still_stays_behind(backend: Backend)
 async def test_what_the_app_says_of_the_client_stands_alone(backend: Backend, trusted: tuple[str, ...] | None):
     app = FastAPI()
     async with Proxy(app, trusted_proxies=trusted):
-        asked = Asked(headers=[(b"host", b"a"), (b"x-forwarded-for", b"10.0.0.1"), (b"x-real-ip", b"10.0.0.1")], app=app)
+        asked = Asked(
+            headers=[(b"host", b"a"), (b"x-forwarded-for", b"10.0.0.1"), (b"x-real-ip", b"10.0.0.1")], app=app
+        )
         said = {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
         await proxy_pass(asked.request, backend.url, additional_headers=said)
     [received] = backend.requests
@@ -162,8 +164,8 @@ async def test_calls_at_the_same_time_all_send_the_whole_body(backend: Backend):
     asked = Asked("POST", headers=[(b"host", b"a"), (b"content-length", b"50000")], parts=parts)
     async with Backend(answers()) as other:
         async with asyncio.TaskGroup() as tasks:
-            urls = backend.url, other.url, backend.url
-            calls = [tasks.create_task(proxy_pass(asked.request, url)) for url in urls]
+            for url in (backend.url, other.url, backend.url):
+                tasks.create_task(proxy_pass(asked.request, url))
         bodies = [request.body for request in (*backend.requests, *other.requests)]
     assert bodies == [b"".join(parts)] * 3
 
