@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from importlib import resources
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
 
 from sidecar.contract.codec import ContractError, intent_of, intent_text
+from sidecar.contract.connect import is_wrong_type
 from sidecar.contract.keys import EVENTS_LENGTH, PoolKeys
 from sidecar.contract.model import MAX_WEIGHT, Admin, Intent
 
@@ -70,8 +70,8 @@ async def read(redis: Redis, keys: PoolKeys) -> Desk:
     _ = pipeline.hgetall(keys.admin)  # only queued here
     _ = pipeline.hget(keys.beat, "store_id")
     fields, store_id = await pipeline.execute(raise_on_error=False)
-    life = "" if _is_wrong_type(store_id) else str(store_id or "")
-    if _is_wrong_type(fields):
+    life = "" if _is_unreadable(store_id) else str(store_id or "")
+    if _is_unreadable(fields):
         return Desk(store_id=life, problems={"": "not a hash"}, is_readable=False)
     intents, problems = intents_of(fields)
     return Desk(store_id=life, intents=intents, problems=problems)
@@ -105,10 +105,8 @@ def intents_of(fields: Mapping[str, str]) -> tuple[dict[str, Intent], dict[str, 
     return intents, problems
 
 
-def _is_wrong_type(reply: object) -> bool:
+def _is_unreadable(reply: object) -> bool:
     """Whether a key holds something of another type; any other refusal is raised."""
-    if not isinstance(reply, Exception):
-        return False
-    if isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE"):
-        return True
-    raise reply
+    if isinstance(reply, Exception) and not is_wrong_type(reply):
+        raise reply
+    return isinstance(reply, Exception)

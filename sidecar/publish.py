@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from sidecar.contract.codec import ContractError, decode_view, probe_times_text, reading_from_hash, view_body
+from sidecar.contract.connect import is_wrong_type
 from sidecar.contract.keys import (
     DEPARTED_MS,
     EVENTS_LENGTH,
@@ -148,7 +149,7 @@ class Publisher:
         try:
             await self._redis.sadd(index, self._keys.pool)
         except ResponseError as error:
-            if not _is_wrong_type(error):
+            if not is_wrong_type(error):
                 raise
             await self._redis.delete(index)
             await self._redis.sadd(index, self._keys.pool)
@@ -161,7 +162,7 @@ class Publisher:
         except ContractError as error:
             return LastEdition(view=None, readings={}, garbage=str(error))
         except ResponseError as error:
-            if not _is_wrong_type(error):
+            if not is_wrong_type(error):
                 raise
             return LastEdition(view=None, readings={}, garbage="the view is not a string")
         if view is None:
@@ -206,7 +207,3 @@ def _event(change: Change, by: str) -> Fields:
 
 def _flat(fields: Fields) -> list[str]:
     return [part for pair in fields.items() for part in pair]
-
-
-def _is_wrong_type(error: ResponseError) -> bool:
-    return str(error).startswith("WRONGTYPE")

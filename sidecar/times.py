@@ -24,7 +24,8 @@ def growth(counts: Sequence[int], before: Sequence[int]) -> tuple[int, ...]:
     if counts == before:
         return _NONE
     known = before if len(before) == len(_NONE) else _NONE
-    return tuple(map(max, map(sub, counts, known), _NONE))
+    grown = tuple(map(sub, counts, known))
+    return grown if min(grown) >= 0 else tuple(map(max, grown, _NONE))
 
 
 class Times:

@@ -8,9 +8,9 @@ from collections.abc import Collection
 
 from sidecar.contract.config.pools import Hedging, Retry
 from sidecar.contract.events import Event, line
-from sidecar.contract.latency import quantile
+from sidecar.contract.latency import BUCKETS, quantile
 from sidecar.contract.recent import SAMPLE_S, Recent
-from worker.board import BUCKETS, Board, Writer
+from worker.board import Board, Writer
 from worker.retry import Budget
 
 NEVER_S = float("inf")

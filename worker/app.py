@@ -9,7 +9,8 @@ from dataclasses import asdict
 from typing import Annotated, Protocol
 
 from fastapi import FastAPI, Header, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Route
 
 from worker.metrics import HostMetrics, Measured
 from worker.readiness import Served, readiness
@@ -23,6 +24,11 @@ def create_app(runtime: Runtime, clock: Callable[[], float] = time.monotonic) ->
     """The admin socket's application. ``clock`` is monotonic, the one that ``runtime.knowledge`` ages by."""
     app = FastAPI(title="sidebeat", docs_url=None, redoc_url=None, openapi_url=None)
     host = HostMetrics(runtime, clock)
+
+    @app.get("/", response_class=PlainTextResponse)
+    async def index() -> str:
+        """For a person who opens the address that `up` prints: what can be asked for here."""
+        return "".join(f"{route.path}\n" for route in app.routes if isinstance(route, Route) and route.path != "/")
 
     @app.api_route("/livez", methods=["GET", "HEAD"])
     async def livez() -> dict[str, bool]:

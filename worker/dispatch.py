@@ -31,9 +31,9 @@ def exchange_for(
     pool, observer = service.pools[destination.pool], service.observer
     if observer is None:
         return kind(service, pool, destination, head, target, authority, peer, downstream)
-    watch = observer.watch(head, peer, downstream)
-    exchange = kind(service, pool, destination, watch.head, target, authority, peer, watch)
-    watch.exchange, exchange.watch = exchange, watch
+    tap = observer.tap(head, peer, downstream)
+    exchange = kind(service, pool, destination, tap.head, target, authority, peer, tap)
+    tap.exchange, exchange.tap = exchange, tap
     return exchange
 
 

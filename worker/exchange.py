@@ -278,8 +278,8 @@ class Exchange(Attempts):
             self._pool.upstreams[self._row].stop_connecting(self)
         self._drop_connection()
         self._finish()
-        if self.watch is not None:
-            self.watch.aborted(failure)
+        if self.tap is not None:
+            self.tap.aborted(failure)
 
     @override
     def check_deadline(self, now: float) -> None:

@@ -98,6 +98,9 @@ STATUS: dict[Failure, int] = {
 """Status of our own answer, RFC 9110 §15; a failure that is not here ends the connection, since bytes were passed on
 (``GATEWAY_ERROR`` is the backend's own answer, and is passed on as it came)."""
 
+CLIENT_CLOSED_REQUEST = 499
+"""The status of a request whose client left before its answer: nginx's word for it, which only logs and apps read."""
+
 REFUSALS = tuple(STATUS)
 """All that is counted as an answer of our own."""
 

@@ -208,25 +208,10 @@ def close_frame(code: int, reason: str = "", *, mask: bytes | None) -> bytes:
     if not may_send(code):
         raise ValueError(f"no close frame may say {code}")
     fitting = reason.encode(errors="replace")[: _MAX_CONTROL - 2].decode(errors="ignore").encode()
-    return _control_frame(_CLOSE, code.to_bytes(2, "big") + fitting, mask)
-
-
-def ping_frame(payload: bytes = b"", *, mask: bytes | None) -> bytes:
-    """A ping; ``mask`` as in ``close_frame``.
-
-    Raises:
-        ValueError: the payload has over 125 bytes, or the mask is not of four.
-    """
-    if len(payload) > _MAX_CONTROL:
-        raise ValueError(f"a ping of {len(payload)} bytes: {_MAX_CONTROL} are the most")
-    return _control_frame(_PING, payload, mask)
-
-
-def _control_frame(first: int, payload: bytes, mask: bytes | None) -> bytes:
-    """A frame of at most 125 bytes."""
+    payload = code.to_bytes(2, "big") + fitting
     if mask is None:
-        return bytes((first, len(payload))) + payload
+        return bytes((_CLOSE, len(payload))) + payload
     if len(mask) != 4:
         raise ValueError(f"a mask of {len(mask)} bytes")
     masked = bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
-    return bytes((first, 0x80 | len(payload))) + mask + masked
+    return bytes((_CLOSE, 0x80 | len(payload))) + mask + masked

@@ -56,6 +56,10 @@ KNOWN_HOPS = 1_024
 """Addresses whose trust is remembered: to find it out takes 3 µs (measured 2026-11)."""
 
 
+KNOWN_BLOCKS = 64
+"""Blocks of fields of which it is remembered what they are in ASGI: many answers within a second have the same ones."""
+
+
 class Peer:
     """Who sent a request, and what we say of it to backends.
 
@@ -323,4 +327,9 @@ def is_last_hop(head: RequestHead) -> bool:
 
 def pairs_of(fields: bytes) -> list[tuple[bytes, bytes]]:
     """A block of fields as ASGI has it: names in lower case, values without the blanks around them."""
-    return [(name.lower(), value.rstrip(b" \t")) for name, value in _FIELD.findall(fields)]
+    return list(_pairs(fields))
+
+
+@lru_cache(KNOWN_BLOCKS)
+def _pairs(fields: bytes) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple([(name.lower(), value.rstrip(b" \t")) for name, value in _FIELD.findall(fields)])

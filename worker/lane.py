@@ -1,6 +1,6 @@
 """What an exchange needs of whoever runs it: the worker it lives in, and the client's side in one of the lanes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Protocol
 
 from typing_extensions import override
@@ -8,6 +8,7 @@ from typing_extensions import override
 from sidecar.contract.config import Listen
 from sidecar.contract.model import Backend
 from worker.access import Tried
+from worker.answer import Fields
 from worker.failure import Failure
 from worker.headers import Peer
 from worker.http1 import RequestHead, ResponseHead
@@ -58,7 +59,7 @@ class Lane(Downstream, Protocol):
     """The client itself, at the end of all that stand between."""
 
     @override
-    def refuse(self, failure: Failure, retry_s: int = 1, said: Sequence[tuple[bytes, bytes]] = ()) -> None:
+    def refuse(self, failure: Failure, retry_s: int = 1, said: Fields = ()) -> None:
         """See ``Downstream``; ``said`` are further fields of the answer."""
 
 
@@ -147,10 +148,10 @@ class Ongoing(Protocol):
         """
 
 
-class Watched(Protocol):
-    """What a watch reads off an exchange when it is over; ``watch`` is the way back to it."""
+class Tapped(Protocol):
+    """What a tap reads off an exchange when it is over; ``tap`` is the way back to it."""
 
-    watch: "Watch | None"
+    tap: "Tap | None"
     story: tuple[Tried, ...]
     has_parted: bool
 
@@ -171,7 +172,7 @@ class Watched(Protocol):
         """How many have passed through the tunnel that it was, None if it was none."""
 
 
-class Watch(Downstream, Protocol):
+class Tap(Downstream, Protocol):
     """Stands between an exchange and its downstream where somebody wants to know how a request went.
 
     ``head`` is the one to send, which may have been changed for whoever traces requests; ``exchange`` is set by whoever
@@ -179,7 +180,7 @@ class Watch(Downstream, Protocol):
     """
 
     head: RequestHead
-    exchange: "Watched | None"
+    exchange: "Tapped | None"
 
     def aborted(self, failure: Failure | None) -> None:
         """It is given up for this reason; None: whoever asked for it has taken it back."""
@@ -188,7 +189,7 @@ class Watch(Downstream, Protocol):
 class Observer(Protocol):
     """Who wants to know how requests go; a worker without one has none of the cost."""
 
-    def watch(self, head: RequestHead, peer: Peer, downstream: Downstream) -> Watch:
+    def tap(self, head: RequestHead, peer: Peer, downstream: Downstream) -> Tap:
         """A request has come."""
 
     def turned_away(self, head: RequestHead, peer: Peer, failure: Failure) -> None:

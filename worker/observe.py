@@ -1,6 +1,6 @@
 """Who looks on while requests pass: for the access log, and for traces.
 
-A ``Watch`` stands between an exchange and its client's side, in either lane. What it notes on the way becomes one entry
+A ``Tap`` stands between an exchange and its client's side, in either lane. What it notes on the way becomes one entry
 at the end. Where nobody wants to know there is none, and a request pays for one look at ``Service.observer``.
 """
 
@@ -15,17 +15,15 @@ from sidecar.contract.config import ConfigError, Log
 from sidecar.contract.tracing import shut_down, tracer_of
 from worker.access import AccessLog, Ended, Entry, entry_of
 from worker.between import Between
-from worker.failure import STATUS, Failure
+from worker.failure import CLIENT_CLOSED_REQUEST, STATUS, Failure
 from worker.headers import Peer, client_of, trust_in
 from worker.http1 import RequestHead, ResponseHead
-from worker.lane import Downstream, Watched
+from worker.lane import Downstream, Tapped
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 _COMPLETE = Ended.COMPLETE  # of an enum's class it takes a tenth of a microsecond
-CLIENT_GONE = 499
-"""The status in the log where a client left before its answer; nginx's."""
 MAX_CLIENT_BYTES = 64
 """Of an address: what a proxy says may be anything."""
 
@@ -79,10 +77,10 @@ class Observer:
             self.note = _nobody if access is None else access.add
         self._trusts = trust_in(trusted)
 
-    def watch(self, head: RequestHead, peer: Peer, downstream: Downstream) -> "Watch":
+    def tap(self, head: RequestHead, peer: Peer, downstream: Downstream) -> "Tap":
         """See ``lane.Observer``."""
         span = None if self._tracer is None else self._tracer.begin(head, peer, self.client(head, peer))
-        return Watch(self, head if span is None else span.head, peer, downstream, span)
+        return Tap(self, head if span is None else span.head, peer, downstream, span)
 
     def turned_away(self, head: RequestHead, peer: Peer, failure: Failure) -> None:
         """See ``lane.Observer``; no span: nothing was forwarded."""
@@ -113,8 +111,8 @@ class Observer:
             self._provider = None
 
 
-class Watch(Between):
-    """See ``lane.Watch``; calls are passed on first, and noted then."""
+class Tap(Between):
+    """See ``lane.Tap``; calls are passed on first, and noted then."""
 
     __slots__ = ("_began", "_down", "_observer", "_peer", "_span", "_status", "_ttfb_s", "exchange", "head")
 
@@ -128,7 +126,7 @@ class Watch(Between):
         self._peer = peer
         self._downstream = downstream
         self._span = span
-        self.exchange: Watched | None = None
+        self.exchange: Tapped | None = None
         self._status = self._down = 0
         self._ttfb_s: float | None = None
 
@@ -165,7 +163,7 @@ class Watch(Between):
         self._downstream.switched(head, data)
 
     def aborted(self, failure: Failure | None) -> None:
-        """See ``lane.Watch``."""
+        """See ``lane.Tap``."""
         if failure is None:
             self._end(Ended.WITHDRAWN)
         elif self._status or failure is Failure.CLIENT_GONE:
@@ -182,7 +180,7 @@ class Watch(Between):
         if self.exchange is not None and self.exchange.has_parted:
             self._end(_COMPLETE)
         elif failure is Failure.CLIENT_GONE:
-            self._status = self._status or CLIENT_GONE
+            self._status = self._status or CLIENT_CLOSED_REQUEST
             self._end(Ended.CLIENT_GONE)
         else:
             self._end(Ended.CUT, failure.text)
@@ -192,7 +190,7 @@ class Watch(Between):
         exchange = self.exchange
         if exchange is None:
             return
-        self.exchange = exchange.watch = None  # they know each other: a circle, and work for the collector
+        self.exchange = exchange.tap = None  # they know each other: a circle, and work for the collector
         head, peer, backend, began, observer = self.head, self._peer, exchange.backend, self._began, self._observer
         duration_s = monotonic() - began if duration_s is None else duration_s
         said = (

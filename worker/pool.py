@@ -20,7 +20,7 @@ from worker.passive import Passive
 from worker.pick import Draw, Load, policy_of
 from worker.retry import RetryRules
 from worker.upstream import CoarseClock, Upstream, UpstreamConnection, Waiting, way_of
-from worker.view import Candidate, Knowledge, Place, Selection, candidates, places
+from worker.view import Candidate, Eligibility, Knowledge, Selection, candidates, eligibility
 
 
 class Waiter(Waiting, Protocol):
@@ -177,10 +177,10 @@ class Pool:
         rows, knowledge = self.seats.rows, self.knowledge
         return candidates(self._members, rows, knowledge, now, standings, self._slow_start_s, self._strangers)
 
-    def places(self, now: float) -> list[Place]:
+    def eligibility(self, now: float) -> list[Eligibility]:
         """Where each backend stands, those too that are not picked from."""
         rows, standings = self.seats.rows, self.passive.standings(now)
-        return places(self._members, rows, self.knowledge, now, standings, self._slow_start_s, self._strangers)
+        return eligibility(self._members, rows, self.knowledge, now, standings, self._slow_start_s, self._strangers)
 
     def strangers(self, config: PoolConfig) -> frozenset[str]:
         """The ids in another config of this pool that its view may not know, or know with another URL."""

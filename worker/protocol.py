@@ -205,7 +205,7 @@ class ClientConnection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 %d%b%b\r\n\r\n" % (head.status, head.reason, fields))
 
     def refuse(self, failure: Failure, retry_s: int = 1, said: Fields = ()) -> None:
-        """See ``Downstream``; also for what never became an exchange."""
+        """See ``Lane``; also for what never became an exchange."""
         self._exchange = None
         self._close_after = close = self._close_after or self._body is not None
         self._service.refused(failure)

@@ -21,7 +21,7 @@ from worker.failure import Failure
 from worker.hedge import Hedge, Hedged
 from worker.http1 import ResponseHead
 from worker.lane import Lane, Service
-from worker.survey import Stand, odds_of, prospect_of, stands_of
+from worker.survey import Stand, ms, odds_of, prospect_of, stands_of
 from worker.upstream import UpstreamConnection
 
 EXPLAIN = FIELD.encode()
@@ -110,9 +110,9 @@ class Recount(Between):
         self._about |= {
             "pool": pool.name,
             "tier": pool.selection.tier,
-            "by": prospect.by,
+            "decided_by": prospect.by,
             "epoch": knowledge.view.epoch if knowledge.view else 0,
-            "age_ms": _ms(knowledge.age_s(now)),
+            "age_ms": ms(knowledge.age_s(now)),
         }
 
     def said(self, failure: Failure, why: str = "") -> Fields:
@@ -143,24 +143,24 @@ class Recount(Between):
         if exchange is None:
             return
         for tried in exchange.story:
-            yield {"backend": tried.backend, "failure": tried.why, "at_ms": _ms(tried.at - self._begun)}
+            yield {"backend": tried.backend, "failure": tried.failure, "at_ms": ms(tried.at - self._begun)}
         if exchange.backend is not None:
-            connect = {} if exchange.connect_s is None else {"connect_ms": _ms(exchange.connect_s)}
-            yield {"backend": exchange.backend.id, **connect, "ms": _ms(now - exchange.began)}
+            connect = {} if exchange.connect_s is None else {"connect_ms": ms(exchange.connect_s)}
+            yield {"backend": exchange.backend.id, **connect, "ms": ms(now - exchange.began)}
 
     def _timing(self, now: float) -> Iterator[str]:
         """Server Timing (W3C): durations in milliseconds."""
         exchange = self._exchange
         if exchange is None or exchange.first_pick is None:
-            yield f"queue;dur={_ms(now - self._begun)}"
+            yield f"queue;dur={ms(now - self._begun)}"
             return
-        yield f"queue;dur={_ms(exchange.first_pick - self._begun)}"
+        yield f"queue;dur={ms(exchange.first_pick - self._begun)}"
         if exchange.story:
-            yield f"retries;dur={_ms(exchange.began - exchange.first_pick)}"
+            yield f"retries;dur={ms(exchange.began - exchange.first_pick)}"
         if exchange.backend is not None:
             if exchange.connect_s is not None:
-                yield f"connect;dur={_ms(exchange.connect_s)}"
-            yield f'upstream;dur={_ms(now - exchange.began)};desc="{_printable(exchange.backend.id)}"'
+                yield f"connect;dur={ms(exchange.connect_s)}"
+            yield f'upstream;dur={ms(now - exchange.began)};desc="{_printable(exchange.backend.id)}"'
         yield f'attempts;desc="{len(exchange.story) + (exchange.backend is not None)}"'
 
     def _telling(self, head: ResponseHead) -> ResponseHead:
@@ -185,10 +185,6 @@ class _TellingHead(ResponseHead):
     def __init__(self, head: ResponseHead, ours: bytes) -> None:
         super().__init__(head.status, head.reason, head.version, head.fields, head.special, head.length, head.size)
         self.ours = ours
-
-
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1_000, 3)
 
 
 def _printable(name: str) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import logging
 import os
 import random
 from collections.abc import Mapping
@@ -32,8 +31,6 @@ from worker.report import Reporter, identity
 from worker.route import Router
 from worker.secret import with_secrets
 from worker.view import Selection
-
-logger = logging.getLogger(__name__)
 
 LEAVING = 0.8
 """The part of ``drain_timeout_s`` in which streams and tunnels leave a backend that is taken out; as with a worker."""

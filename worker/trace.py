@@ -74,7 +74,7 @@ class Span:
         """It is over, and this is what became of it."""
         span = self._span
         for number, each in enumerate(entry.tried, 1):
-            self._attempt(number, each.backend, each.at, {"error.type": each.why})
+            self._attempt(number, each.backend, each.at, {"error.type": each.failure})
         if entry.backend:
             took_s = entry.duration_s if entry.ttfb_s is None else entry.ttfb_s
             why = {"error.type": entry.failure} if entry.failure else {}

@@ -227,7 +227,7 @@ _RANK = {tier: rank for rank, tier in enumerate(Tier)}
 _SPOTLESS = Standing()
 
 
-class Place(NamedTuple):  # a third of what a frozen dataclass costs to make, and there may be a thousand of them
+class Eligibility(NamedTuple):  # a third of what a frozen dataclass costs to make, and there may be a thousand of them
     """A member and where it stands; ``tier`` is what it would be if it were in, ``none`` for what an operator took out.
 
     ``ejected_until`` is when a fleet's ejection ends (monotonic).
@@ -262,18 +262,18 @@ def candidates(
         strangers: ids of members that the view may know with another URL: that verdict is about another backend.
     """
     standings = standings or {}
-    stand = places(members, rows, knowledge, now, standings, slow_start_s, strangers)
-    left = [place for place in stand if place.tier is not Tier.NONE]
+    every = eligibility(members, rows, knowledge, now, standings, slow_start_s, strangers)
+    left = [each for each in every if each.tier is not Tier.NONE]
     tier, chosen = _first_tier(left, now)
     return Selection(
         tier=tier,
         candidates=chosen,
-        probation=tuple(place.candidate for place in left if _awaits_canary(place)),
+        probation=tuple(each.candidate for each in left if _awaits_canary(each)),
         holds_until=min([knowledge.holds_until(now), *(each.next_change(now) for each in standings.values())]),
     )
 
 
-def places(
+def eligibility(
     members: Sequence[Backend],
     rows: Mapping[str, int],
     knowledge: Knowledge,
@@ -281,11 +281,11 @@ def places(
     standings: Mapping[int, Standing],
     slow_start_s: float,
     strangers: Collection[str],
-) -> list[Place]:
+) -> list[Eligibility]:
     """Where each member stands, in the order of the config; all as ``candidates`` takes it."""
     verdicts = knowledge.view.backends if knowledge.view else {}
     has_expired = knowledge.freshness(now) is Freshness.EXPIRED
-    found: list[Place] = []
+    found: list[Eligibility] = []
     for backend in members:
         verdict = verdicts.get(backend.id)
         if verdict is None or (backend.id in strangers and verdict.url != backend.url):
@@ -299,7 +299,7 @@ def places(
         tier = Tier.PANIC if ejected_until > now else _tier(backend, verdict.state, has_expired=has_expired)
         if verdict.admin is not Admin.READY or verdict.weight == 0:
             tier = Tier.NONE
-        found.append(Place(tier, standing.phase(now), verdict, standing, candidate, ejected_until))
+        found.append(Eligibility(tier, standing.phase(now), verdict, standing, candidate, ejected_until))
     return found
 
 
@@ -316,28 +316,28 @@ def _tier(backend: Backend, state: Health, *, has_expired: bool) -> Tier:
     return (_BACKUP if backend.backup else _PRIMARY).get(state, Tier.PANIC)
 
 
-def _awaits_canary(place: Place) -> bool:
+def _awaits_canary(member: Eligibility) -> bool:
     """One that fails its probes, too, is not worth a request."""
-    return place.phase is Phase.PROBATION and place.tier is not Tier.PANIC
+    return member.phase is Phase.PROBATION and member.tier is not Tier.PANIC
 
 
-def _first_tier(places: Sequence[Place], now: float) -> tuple[Tier, tuple[Candidate, ...]]:
+def _first_tier(members: Sequence[Eligibility], now: float) -> tuple[Tier, tuple[Candidate, ...]]:
     """The best tier, counting first those that no hard failure was met at, then all that are not ejected, then all.
 
     In panic, too, whoever a hard failure was met at waits while there is anybody else: most policies know no order.
     """
-    calm = [place for place in places if place.phase is Phase.IN and place.tier is not Tier.PANIC]
-    trusted = [place for place in calm if place.standing.skip_until <= now] or calm
+    calm = [each for each in members if each.phase is Phase.IN and each.tier is not Tier.PANIC]
+    trusted = [each for each in calm if each.standing.skip_until <= now] or calm
     if not trusted:
-        left = [place for place in places if place.standing.skip_until <= now] or places
+        left = [each for each in members if each.standing.skip_until <= now] or members
         chosen = sorted(left, key=_failed_longest_ago)
-        return (Tier.PANIC if chosen else Tier.NONE), tuple(place.candidate for place in chosen)
-    best = min((place.tier for place in trusted), key=_RANK.__getitem__)
-    return best, tuple(place.candidate for place in trusted if place.tier is best)
+        return (Tier.PANIC if chosen else Tier.NONE), tuple(each.candidate for each in chosen)
+    best = min((each.tier for each in trusted), key=_RANK.__getitem__)
+    return best, tuple(each.candidate for each in trusted if each.tier is best)
 
 
-def _failed_longest_ago(place: Place) -> tuple[bool, float, int]:
+def _failed_longest_ago(member: Eligibility) -> tuple[bool, float, int]:
     """Order in panic: those that are only ejected pass their probes; of the others, the longest in their state."""
-    standing, verdict = place.standing, place.verdict
+    standing, verdict = member.standing, member.verdict
     failed_at = max(standing.ejected_until, standing.skip_until)
     return verdict.state not in _PRIMARY, failed_at, verdict.since_ms

@@ -47,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
         status = app(list(arguments), prog_name="sidebeat", standalone_mode=False)
         sys.stdout.flush()
     except typer.TyperException as error:
-        return _end(WRONG_USE, f"{_one_line(error.format_message())} (see `sidebeat --help`)")
+        return _end(WRONG_USE, f"{_one_line(error.format_message())} (see `{_command_of(error)} --help`)")
     except TroubleError as error:
         return _end(error.status, *error.lines)
     except (KeyboardInterrupt, typer.Abort):
@@ -88,5 +88,11 @@ def _end(status: int, *lines: str) -> int:
     return status
 
 
+def _command_of(error: typer.TyperException) -> str:
+    """The command whose words were wrong, as far as one was found."""
+    context = getattr(error, "ctx", None)
+    return "sidebeat" if context is None else str(context.command_path)
+
+
 def _one_line(text: str) -> str:
-    return " ".join(text.split()).rstrip(".")
+    return " ".join(text.split()).replace("Value error, ", "").rstrip(".")  # pydantic's word before one of ours

@@ -33,7 +33,10 @@ def explain(
     ] = None,
     client: Annotated[str, typer.Option("--from", metavar="IP", help="Where it would come from.")] = "127.0.0.1",
     token: Annotated[
-        bool, typer.Option("--token", help="Print a token instead; a request's x-sidebeat-explain takes it.")
+        bool,
+        typer.Option(
+            "--token", help="Print a token instead; answers to requests that have it in x-sidebeat-explain say it."
+        ),
     ] = False,
     ttl: Annotated[str, typer.Option(metavar="10m", help="How long the token is good: s, m or h.")] = "10m",
     admin: Annotated[str | None, typer.Option(metavar="HOST:PORT|unix:PATH", help="Of which worker.")] = None,
@@ -41,13 +44,13 @@ def explain(
     file: File = None,
     namespace: Namespace = None,
 ) -> None:
-    """Show where a request would go and why, or let real answers say it."""
+    """Show where a request would go, and why."""
     if token:
         if method is not None:
             raise TroubleError(WRONG_USE, "--token: a token is for any request; none is to be named")
         _print_token(_seconds(ttl), file, namespace, as_json=as_json)
         return
-    asked = _request(method, url) | {"header": headers or [], "client": client}
+    asked = _request(method, url) | {"header": headers or [], "client": _address(client)}
     told = _ask(_admin(admin, file, namespace), asked)
     if as_json:
         typer.echo(json.dumps(told, indent=2))
@@ -62,6 +65,20 @@ def _request(method: str | None, url: str | None) -> dict[str, Any]:
     if method is None:
         raise TroubleError(WRONG_USE, "explain what? METHOD URL is missing, like: sidebeat explain GET /path")
     return {"method": "GET", "url": method} if url is None else {"method": method, "url": url}
+
+
+def _address(text: str) -> str:
+    """Where a request would come from.
+
+    Raises:
+        TroubleError: it is no IP address.
+    """
+    from ipaddress import ip_address
+
+    try:
+        return str(ip_address(text))
+    except ValueError as error:
+        raise TroubleError(WRONG_USE, f"--from: {text!r} is no IP address") from error
 
 
 def _admin(address: str | None, file: Path | None, namespace: str | None) -> "Socket":
@@ -103,7 +120,9 @@ def _ask(admin: "Socket", asked: Mapping[str, Any]) -> dict[str, Any]:
             response = connection.getresponse()
             told: dict[str, Any] = json.load(response)
     except (OSError, HTTPException, ValueError) as error:
-        raise TroubleError(FAILED, f"the workers do not answer on {admin}: {error}") from error
+        from sidecar.contract.connect import plainly
+
+        raise TroubleError(FAILED, f"the workers do not answer on {admin}: {plainly(error)}") from error
     if response.status != 200:
         raise TroubleError(WRONG_USE, f"{asked['method']} {asked['url']}: {told.get('error', told)}")
     return told
@@ -144,7 +163,7 @@ def _config(file: Path | None, namespace: str | None) -> "Config":
     """That of the file, or of the workers that run here, whose secret it may have; else nothing but a namespace."""
     from sidecar.cli.settle import NO_POOL_NEEDED, namespace_of, read_config, with_flags
     from sidecar.contract.config import parse
-    from sidecar.doctor.gather.machine import running_config
+    from sidecar.doctor import running_config
 
     flags = {"--namespace": namespace}
     if file is not None:

@@ -3,21 +3,19 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from sidecar.status import printable
-from sidecar.status.table import STYLES, WIDE, duration, milliseconds, plain_table
+from sidecar.status.table import STYLES, duration, milliseconds, plain_table, standard_output
 
 Record = Mapping[str, Any]
 
 
 def show_explanation(told: Record) -> None:
     """Print it to stdout."""
-    console = Console(highlight=False, emoji=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, emoji=False, markup=False, width=WIDE)
+    console = standard_output()
     for part in _parts(told):
         console.print(part)
 
@@ -68,7 +66,7 @@ def _choice(choice: Record) -> str:
 
 
 def _backends(told: Record) -> Table:
-    table = plain_table("BACKEND", "NEXT", "L", "IN FLIGHT", "WEIGHT", "COST", "STATE", "WHY")
+    table = plain_table("BACKEND", "NEXT", "RECENT MEAN", "IN FLIGHT", "WEIGHT", "COST", "STATE", "WHY")
     for backend in told["backends"]:
         state = backend["state"] if backend["admin"] == "ready" else f"{backend['state']}, {backend['admin']}"
         share = f"{backend['probability']:.1%}" if backend["eligible"] else "-"
@@ -76,7 +74,7 @@ def _backends(told: Record) -> Table:
             Text(printable(backend["id"])),
             Text(share, style="green" if backend["probability"] else "dim"),
             milliseconds(backend["latency_ms"] if backend["probe_ms"] is None else backend["probe_ms"]),
-            _of(backend["in_flight"], backend["places"]),
+            _of(backend["inflight"], backend["places"]),
             _weight(backend),
             _cost(backend),
             Text(state, style=STYLES.get(backend["state"], "")),

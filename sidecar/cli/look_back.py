@@ -1,7 +1,7 @@
 """What happened, in several pools at once: the last of it, and what follows."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from redis.exceptions import RedisError
 
@@ -9,7 +9,7 @@ from sidecar.cli.settle import Place
 from sidecar.cli.target import require_backend, resolve_pool
 from sidecar.contract.connect import connect, plainly
 from sidecar.contract.keys import PoolKeys
-from sidecar.status import Happening, backend_ids, latest, newest, pool_names, since, store_at
+from sidecar.status import Happening, backend_ids, in_order, latest, newest, pool_names, since, store_at
 
 LOOK_S = 0.2
 """How often a growing stream is looked at."""
@@ -31,7 +31,7 @@ async def look_back(place: Place, target: str | None, *, count: int, show: Show)
     """
     found: list[Happening] = []
     async with store_at(place.url) as store:
-        names = [*dict.fromkeys([*place.pools, *await pool_names(store, place.namespace)])]
+        names = await pool_names(store, place.namespace, place.pools)
         wanted = names if target is None else [resolve_pool(target.partition("/")[0], names)]
         stood = {keys: await newest(store, keys) for keys in (PoolKeys(place.namespace, name) for name in wanted)}
         for keys, entry in stood.items():
@@ -40,7 +40,7 @@ async def look_back(place: Place, target: str | None, *, count: int, show: Show)
                 require_backend(
                     keys.pool, backend, {*await backend_ids(store, keys), *place.members.get(keys.pool, ())}
                 )
-    show(_in_order(found)[-count:] if count else [])
+    show(in_order(found)[-count:] if count else [])
     return stood
 
 
@@ -69,14 +69,10 @@ async def follow(
                 await asyncio.sleep(AGAIN_S)
             else:
                 is_gone = False
-                show(_in_order(found))
+                show(in_order(found))
                 await asyncio.sleep(LOOK_S)
 
 
 def backend_of(target: str | None) -> str | None:
     """The backend in ``POOL[/BACKEND]``; None: all of them."""
     return (target or "").partition("/")[2] or None
-
-
-def _in_order(found: Iterable[Happening]) -> list[Happening]:
-    return sorted(found, key=lambda each: each.at_ms)

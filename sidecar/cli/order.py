@@ -14,7 +14,7 @@ from sidecar.cli.target import resolve
 from sidecar.cli.trouble import FAILED
 from sidecar.contract.keys import PoolKeys
 from sidecar.contract.model import Admin
-from sidecar.status import BackendStatus, Status, read_status, store_at, warning_without
+from sidecar.status import BackendStatus, Status, ends_work, read_status, store_at, warning_without
 
 LOOK_S = 0.1
 
@@ -37,7 +37,7 @@ class Order:
     @property
     def ends_work(self) -> bool:
         """Whether the backend is to get no more work."""
-        return self.wish in (Admin.DRAIN, Admin.MAINT) or self.wish == 0
+        return ends_work(self.wish)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

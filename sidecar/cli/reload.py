@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from sidecar.cli.options import File, Json, Namespace, Redis
 from sidecar.cli.trouble import FAILED, WRONG_USE, TroubleError
-from sidecar.contract.masters import MASTER, MONITOR, Master, find_masters
+from sidecar.contract.masters import MASTER, MONITOR, Master, find_masters, program_of
 
 PATIENCE_S = 20.0
 """How long anybody may take: their own deadlines for the check and for the workers are ten and five seconds."""
@@ -35,7 +35,7 @@ class Running:
     @property
     def program(self) -> str:
         """``monitor`` or ``worker``."""
-        return "monitor" if self.kind == MONITOR else "worker"
+        return program_of(self.kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,7 +90,7 @@ def all_problems(file: Path | None, environ: Mapping[str, str]) -> tuple[Config 
 
 
 def look_at(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, str | None]) -> Place:
-    """Where to look: the store of the flags, of the environment, of the file, of the run directory, or of what runs here.
+    """Where to look: the store of flags, environment or file, else of the run directory, else of what runs here.
 
     Raises:
         TroubleError: the config is wrong, or no store is to be found.

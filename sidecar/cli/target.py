@@ -16,7 +16,7 @@ def resolve(text: str, known: Mapping[str, Collection[str]]) -> tuple[str, str]:
     """
     written, slash, backend = text.partition("/")
     if not (written and slash and backend):
-        raise TroubleError(WRONG_USE, f"{text!r} is not POOL/BACKEND")
+        raise TroubleError(WRONG_USE, f"{text!r} is not POOL/BACKEND, like api/alpha")
     pool = resolve_pool(written, known)
     require_backend(pool, backend, known[pool])
     return pool, backend

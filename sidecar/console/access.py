@@ -8,10 +8,9 @@ from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 from fastapi.security import APIKeyCookie, HTTPBearer
-from starlette.datastructures import Headers
 
 from sidecar.console.guesses import Guesses
-from sidecar.console.rules import Fields, is_direct
+from sidecar.console.rules import fields_of, is_direct
 from sidecar.console.setting import Live
 from sidecar.contract.token import Tokens
 
@@ -51,13 +50,13 @@ class Access:
     def _bears_credentials(self, request: Request) -> bool:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer":
-            return self.is_token(token.strip(), address_of(request))
+            return self.is_token(token.strip(), client_of(request))
         session = request.cookies.get(self.cookie, "")
         return bool(session) and self._sessions().is_good(session.encode())
 
     def may_read(self, request: Request) -> bool:
         """Whether it may write, or anybody on this machine may read and it comes from there."""
-        is_free = self._live.setting.is_local and is_direct(_fields(request.headers))
+        is_free = self._live.setting.is_local and is_direct(fields_of(request.headers.raw))
         return is_free or self.may_write(request)
 
     def is_token(self, token: str, address: str) -> bool:
@@ -102,18 +101,14 @@ class Access:
         return Tokens(setting.token, f"console {setting.namespace}", self._unix_s)
 
 
-def address_of(request: Request) -> str:
+def client_of(request: Request) -> str:
     """Whose request it is; ``unix`` by a socket."""
     return request.client.host if request.client and request.client.host else "unix"
 
 
-Address = Annotated[str, Depends(address_of)]
+Client = Annotated[str, Depends(client_of)]
 
 
 def _unknown(what: str) -> HTTPException:
     challenge = {"WWW-Authenticate": 'Bearer realm="sidebeat"'}  # RFC 6750 §3
     return HTTPException(401, f"log in with the token to {what}", headers=challenge)
-
-
-def _fields(headers: Headers) -> Fields:
-    return {name: headers.getlist(name) for name in headers}

@@ -40,7 +40,7 @@ class Connection(HttpToolsProtocol):
         if self._late is not None:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self.cycle is None or self.cycle.response_complete:
+        if self.cycle is None or self.cycle.response_complete:  # type: ignore[redundant-expr]  # None before the first
             # Empty lines, or the rest of a body that nobody waits for: for any byte uvicorn stops the clock of an idle
             # connection, and would wait for a head for ever.
             self._expect_head()

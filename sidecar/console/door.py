@@ -4,13 +4,12 @@ The page runs nothing but its own files: no script or style from elsewhere or in
 """
 
 import asyncio
-from collections.abc import Iterable
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sidecar.console.rules import Refusal, refusal
+from sidecar.console.rules import Refusal, fields_of, refusal
 from sidecar.console.setting import Live
 
 MAX_BODY_BYTES = 16_384
@@ -47,7 +46,7 @@ class Door:
 
         if scope["type"] != "http":
             return
-        refused = refusal(scope["method"], scope["path"], _fields(scope["headers"]), self._live.setting.names)
+        refused = refusal(scope["method"], scope["path"], fields_of(scope["headers"]), self._live.setting.names)
         body = b""
         if refused is None and scope["method"] == "POST":
             try:
@@ -57,13 +56,6 @@ class Door:
                 refused = Refusal(status=413, why=f"a body comes at once, and has at most {MAX_BODY_BYTES} bytes")
         app = self._app if refused is None else JSONResponse({"detail": refused.why}, status_code=refused.status)
         await app(scope, _again(body, receive), answer)
-
-
-def _fields(pairs: Iterable[tuple[bytes, bytes]]) -> dict[str, list[str]]:
-    fields: dict[str, list[str]] = {}
-    for name, value in pairs:
-        fields.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
-    return fields
 
 
 async def _whole(receive: Receive) -> bytes:

@@ -7,12 +7,12 @@ from fastapi import APIRouter, Depends, HTTPException
 from pydantic import BaseModel, Field
 
 from sidecar.admin import ask
-from sidecar.console.access import DOCUMENTED, Access, Address
+from sidecar.console.access import DOCUMENTED, Access, Client
 from sidecar.console.look import Look
 from sidecar.console.setting import Live
 from sidecar.contract.keys import PoolKeys
 from sidecar.contract.model import MAX_WEIGHT, Admin
-from sidecar.status import store_at, warning_without
+from sidecar.status import ends_work, store_at, warning_without
 
 
 class Nothing(BaseModel):
@@ -49,37 +49,36 @@ def order_routes(live: Live, look: Look, access: Access) -> APIRouter:
     order = partial(_order, live, look)
 
     @router.post("/drain")
-    async def drain(pool: str, backend: str, _: Nothing, address: Address) -> Done:
+    async def drain(pool: str, backend: str, _: Nothing, client: Client) -> Done:
         """Give it no new work; what it has begun goes on."""
-        return await order(pool, backend, Admin.DRAIN, address)
+        return await order(pool, backend, Admin.DRAIN, client)
 
     @router.post("/maint")
-    async def maint(pool: str, backend: str, _: Nothing, address: Address) -> Done:
+    async def maint(pool: str, backend: str, _: Nothing, client: Client) -> Done:
         """Give it no new work, and do not probe it."""
-        return await order(pool, backend, Admin.MAINT, address)
+        return await order(pool, backend, Admin.MAINT, client)
 
     @router.post("/ready")
-    async def ready(pool: str, backend: str, _: Nothing, address: Address) -> Done:
+    async def ready(pool: str, backend: str, _: Nothing, client: Client) -> Done:
         """Take a drain or maintenance back."""
-        return await order(pool, backend, Admin.READY, address)
+        return await order(pool, backend, Admin.READY, client)
 
     @router.post("/weight")
-    async def weight(pool: str, backend: str, body: Weight, address: Address) -> Done:
+    async def weight(pool: str, backend: str, body: Weight, client: Client) -> Done:
         """Give it another weight than the configured one."""
-        return await order(pool, backend, body.weight, address)
+        return await order(pool, backend, body.weight, client)
 
     return router
 
 
-async def _order(live: Live, look: Look, pool: str, backend: str, wish: Admin | float | None, address: str) -> Done:
+async def _order(live: Live, look: Look, pool: str, backend: str, wish: Admin | float | None, client: str) -> Done:
     known = (await look.seen()).status.pools
     if pool not in known or backend not in known[pool].backends:
         raise HTTPException(404, f"there is no backend {pool}/{backend}")
-    ends_work = wish in (Admin.DRAIN, Admin.MAINT) or wish == 0
-    warning = warning_without(pool, known[pool], backend, known[pool].backends) if ends_work else None
+    warning = warning_without(pool, known[pool], backend, known[pool].backends) if ends_work(wish) else None
     async with store_at(live.setting.url) as store:
         keys = PoolKeys(live.setting.namespace, pool)
-        asked = await ask(store, keys, backend, wish, by=f"console@{address}")
+        asked = await ask(store, keys, backend, wish, by=f"console@{client}")
     look.forget()
     return Done(
         pool=pool, backend=backend, before=asked.before, after=asked.after, since_ms=asked.since_ms, warning=warning

@@ -11,17 +11,11 @@ INDEX = "index.html"
 TYPES = {
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
-    ".ico": "image/x-icon",
     ".js": "text/javascript; charset=utf-8",
-    ".json": "application/json",
-    ".mjs": "text/javascript; charset=utf-8",
-    ".png": "image/png",
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
-    ".woff2": "font/woff2",
 }
-OTHERS = "text/plain; charset=utf-8"
-"""A licence has no suffix."""
+"""Of every suffix that the page has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +41,7 @@ def pages(directory: Path = PAGE) -> APIRouter:
     async def file(path: str, request: Request) -> Response:
         found = files.get(path or INDEX)
         if found is None:
-            return Response("there is no such page\n", 404, media_type=OTHERS)
+            return Response("there is no such page\n", 404, media_type=TYPES[".txt"])
         fields = {"ETag": found.etag, "Cache-Control": "no-cache"}  # to be asked for each time: a new version is seen
         if found.etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=fields)
@@ -59,4 +53,4 @@ def pages(directory: Path = PAGE) -> APIRouter:
 def _file(path: Path) -> File:
     content = path.read_bytes()
     etag = f'"{blake2b(content, digest_size=12).hexdigest()}"'
-    return File(content=content, media_type=TYPES.get(path.suffix, OTHERS), etag=etag)
+    return File(content=content, media_type=TYPES[path.suffix], etag=etag)

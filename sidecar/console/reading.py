@@ -13,7 +13,7 @@ from sidecar.console.setting import Exposition, Live
 from sidecar.console.stream import Stream
 from sidecar.console.streaming import Streaming
 from sidecar.contract.keys import PoolKeys
-from sidecar.status import History, Status, histories, latest, pool_names, store_at
+from sidecar.status import History, Status, histories, in_order, latest, pool_names, store_at
 
 JSON = "application/json"
 MOST_BACKENDS = 64
@@ -59,14 +59,14 @@ def reading_routes(live: Live, look: Look, stream: Stream, access: Access) -> AP
 async def _events(live: Live, pool: str | None, backend: str | None, limit: int) -> list[dict[str, object]]:
     setting = live.setting
     async with store_at(setting.url) as store:
-        names = list(dict.fromkeys([*setting.pools, *await pool_names(store, setting.namespace)]))
+        names = await pool_names(store, setting.namespace, setting.pools)
         if pool is not None and pool not in names:
             raise HTTPException(404, f"there is no pool {pool!r}")
         wanted = [PoolKeys(setting.namespace, name) for name in ([pool] if pool else names)]
         found = [
             each for keys in wanted for each in await latest(store, keys, backend=backend, count=limit, until=LAST)
         ]
-    return [each.as_json() for each in sorted(found, key=lambda each: each.at_ms)[-limit:]]
+    return [each.as_json() for each in in_order(found)[-limit:]]
 
 
 def process_routes(metrics: Exposition | None, access: Access) -> APIRouter:

@@ -4,7 +4,7 @@ A page of somebody else's, open in the operator's browser, can send requests her
 Origin and Sec-Fetch-Site, and it cannot send JSON across origins without being asked first.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -46,6 +46,14 @@ def refusal(method: str, path: str, fields: Fields, names: Collection[str]) -> R
     if method == "POST" and not _is_json(fields):
         return Refusal(status=415, why="the body must be JSON, and Content-Type say so")
     return None
+
+
+def fields_of(pairs: Iterable[tuple[bytes, bytes]]) -> Fields:
+    """The fields of a request, from its header lines in order."""
+    fields: dict[str, list[str]] = {}
+    for name, value in pairs:
+        fields.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+    return fields
 
 
 def name_of(host: str) -> str:

@@ -91,7 +91,7 @@ class Console:
             uvicorn.Config(
                 create_app(self._live, stream, look, self._metrics), http=Connection, ws="none", lifespan="off",
                 access_log=False, log_config=None, log_level=logging.ERROR, server_header=False,
-                proxy_headers=False,  # uvicorn believes 127.0.0.1, and whoever guesses would have a new address each time
+                proxy_headers=False,  # uvicorn believes 127.0.0.1: who guesses would have a new address each time
                 timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=GOODBYE_S,
             )
         )  # fmt: skip

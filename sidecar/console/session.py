@@ -5,7 +5,7 @@ from importlib.metadata import version
 from fastapi import APIRouter, HTTPException, Request, Response
 from pydantic import BaseModel, Field
 
-from sidecar.console.access import Access, Address
+from sidecar.console.access import Access, Client
 from sidecar.console.rules import API
 from sidecar.console.setting import Live
 
@@ -46,9 +46,9 @@ def session_routes(live: Live, access: Access) -> APIRouter:
         )
 
     @router.post("/login", status_code=204)
-    async def login(body: Login, address: Address, response: Response) -> None:
+    async def login(body: Login, client: Client, response: Response) -> None:
         """Exchange the token for a cookie that lasts for `console.session_s`."""
-        if not access.is_token(body.token, address):
+        if not access.is_token(body.token, client):
             raise HTTPException(401, "this is not the token")
         # A browser sends a cookie to every port of a host; by its path, what else listens here sees less of it.
         response.set_cookie(

@@ -16,7 +16,7 @@ from sidecar.console.listener import Listener
 from sidecar.console.look import Look
 from sidecar.console.setting import Live
 from sidecar.contract.keys import PoolKeys
-from sidecar.status import Happening, UnreadableError, newest, pool_names, since, store_at
+from sidecar.status import Happening, UnreadableError, in_order, newest, pool_names, since, store_at
 
 MOST_LISTENERS = 64
 EACH_S = 1.0
@@ -96,19 +96,18 @@ class Stream:
         """What came since the last look, in order; of a pool that is looked at for the first time, nothing."""
         setting, found = self._live.setting, list[Happening]()
         async with store_at(setting.url) as store:
-            names = dict.fromkeys([*setting.pools, *await pool_names(store, setting.namespace)])
+            names = await pool_names(store, setting.namespace, setting.pools)
             for keys in (PoolKeys(setting.namespace, name) for name in names):
                 if keys in self._stood:
                     fresh, self._stood[keys] = await since(store, keys, backend=None, after=self._stood[keys])
                     found += fresh
                 else:
                     self._stood[keys] = await newest(store, keys)
-        return sorted(found, key=lambda each: each.at_ms)
+        return in_order(found)
 
     def _show(self, status: str, news: list[Happening]) -> None:
-        self._shown_at = (
-            -EACH_S if news else self._clock()
-        )  # again with the next look: news come before what they bring
+        # After news, again with the next look: they come before what they bring.
+        self._shown_at = -EACH_S if news else self._clock()
         for frame in [_frame("event", happening.as_json()) for happening in news]:
             for listener in self._listeners:
                 listener.tell(frame)

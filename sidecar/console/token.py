@@ -10,6 +10,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from sidecar.contract.connect import is_wrong_type
 from sidecar.contract.events import Event, line
 from sidecar.contract.keys import console_token
 from sidecar.contract.secret import SIZE, keep_secret, new_secret, read_secret
@@ -48,7 +49,7 @@ async def _settled(redis: Redis, key: str, proposed: str) -> str:
         await redis.set(key, proposed, nx=True)
         token = str(await redis.get(key))
     except ResponseError as error:
-        if not str(error).startswith("WRONGTYPE"):
+        if not is_wrong_type(error):
             raise
         token = ""
     if len(token) == SIZE and token.isascii() and token.isprintable():

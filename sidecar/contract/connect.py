@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ResponseError
 from typing_extensions import override
 
 from sidecar.contract.config import Config, ConfigError
@@ -96,6 +97,11 @@ def without_password(url: str) -> str:
         return url
     user, _, host = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))
+
+
+def is_wrong_type(reply: object) -> bool:
+    """Whether a reply, or what was raised for one, says that the key holds something of another type."""
+    return isinstance(reply, ResponseError) and str(reply).startswith("WRONGTYPE")
 
 
 def plainly(error: BaseException) -> str:

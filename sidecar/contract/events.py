@@ -48,7 +48,6 @@ class Event(StrEnum):
     MONITOR_SUSPECT = "monitor-suspect"
     ACCESS_LOG_LOST = "access-log-lost"
     ACCESS_LOG_BACK = "access-log-back"
-    TRACING = "tracing"
 
 
 class Metric(StrEnum):

@@ -91,6 +91,11 @@ class Presence:
                 self._path.unlink()
 
 
+def program_of(kind: str) -> str:
+    """The command that starts those of a kind: ``worker`` or ``monitor``."""
+    return kind.partition("-")[0]
+
+
 def find_masters(namespace: str, environ: Mapping[str, str], kind: str = MASTER) -> list[Master]:
     """Those of a kind that run, oldest pid first; files of dead ones are removed.
 

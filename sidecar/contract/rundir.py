@@ -1,7 +1,8 @@
 """The run directory: where the programs of one namespace on one machine find each other without being told.
 
-Holds the embedded store's socket or the address of a store elsewhere, the disk copy of the view, the console's token.
-Mode 0700, owned by the user.
+Holds the embedded store's socket or the address of a store elsewhere, the disk copy of the view, who runs here, and the
+secrets of this host: the console's token, what signs sticky cookies and the tokens of `sidebeat explain`. Mode 0700,
+owned by the user.
 """
 
 import os

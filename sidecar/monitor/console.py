@@ -77,7 +77,7 @@ class Hosting:
         """Look, and open or close, until cancelled; then it is closed."""
         try:
             if self._config.console.enabled:
-                await asyncio.to_thread(_console)  # while the first probes are under way, whose end decides who leads
+                await asyncio.to_thread(_console_class)  # during the first probes, whose end decides who leads
             while True:
                 await self._look()
                 await asyncio.sleep(LOOK_S)
@@ -112,7 +112,7 @@ class Hosting:
             self._is_changed, self._trouble = False, ""
 
     async def _open(self, setting: Setting) -> None:
-        console = (await asyncio.to_thread(_console))(setting, self._metrics)
+        console = (await asyncio.to_thread(_console_class))(setting, self._metrics)
         where = await asyncio.to_thread(console.start)
         self._console = console
         log.info(line(Event.CONSOLE, url=where.url, token_file=setting.token_file))
@@ -149,7 +149,7 @@ class Hosting:
         )
 
 
-def _console() -> "type[Console]":
+def _console_class() -> "type[Console]":
     """To be called beside the loop: what it imports takes a third of a second, for which no probe is to wait."""
     from sidecar.console.serving import Console
 

@@ -55,7 +55,7 @@ class Histogram:
 
 
 class Probes:
-    """Those of one backend."""
+    """The probes of one backend: how many ended how, and what they took."""
 
     __slots__ = ("endings", "times")
 
@@ -77,7 +77,7 @@ class Probes:
 
 
 class Account:
-    """The leading: how the store took what was written, what was made known, and what the workers say."""
+    """What came of leading: how the store took each write, which transitions it made known, what the workers say."""
 
     def __init__(self) -> None:
         self.outcomes = dict.fromkeys(Outcome, 0)

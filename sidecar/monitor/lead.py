@@ -14,6 +14,7 @@ from redis.exceptions import OutOfMemoryError, RedisError
 
 from sidecar.collect import Collector, Rates
 from sidecar.contract.events import Event, line
+from sidecar.contract.model import Report
 from sidecar.lease import Grant
 from sidecar.monitor.cancel import end_if_cancelled
 from sidecar.monitor.contact import Contact
@@ -125,19 +126,36 @@ class Leader:
             self._follow_at = started + FOLLOW_S
             await self._orders.follow()
         grant = self._tenure.held()
+        if grant is not None and is_beat:
+            grant = await self._hear()
         if grant is None:
             return self._tenure.due - time.monotonic()
-        if is_beat:
-            reports, now = await self._collector.collect(), time.monotonic()
-            traffic = self._rates.observe(reports, now)
-            self.account.hear(reports, traffic)
-            self._told.hear(reports, traffic, now)
         edition = self._next_edition(grant, is_beat=is_beat)
         if edition is not None and not await self._write(edition, grant):
             return AGAIN_S
         now = time.monotonic()
         due_s = self._told.due_s(now)
         return min(self._tenure.due - now, self._tenure.due - now if due_s is None else due_s)
+
+    async def _hear(self) -> Grant | None:
+        """Take in what the workers say; the lease, or None if it was lost meanwhile."""
+        reports, now = await self._collected(), time.monotonic()
+        traffic = self._rates.observe(reports, now)
+        self.account.hear(reports, traffic)
+        self._told.hear(reports, traffic, now)
+        return self._tenure.held()
+
+    async def _collected(self) -> list[Report]:
+        """The reports. The lease is renewed meanwhile: on a busy machine those of 64 workers outlasted it (2026-11)."""
+        collecting = asyncio.create_task(self._collector.collect(), name="collect")
+        try:
+            while not collecting.done():
+                await asyncio.wait([collecting], timeout=max(0.0, self._tenure.due - time.monotonic()))
+                if time.monotonic() >= self._tenure.due:
+                    await self._claim()
+            return collecting.result()
+        finally:
+            collecting.cancel()
 
     def _next_edition(self, grant: Grant, *, is_beat: bool) -> Edition | None:
         now = time.monotonic()

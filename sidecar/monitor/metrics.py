@@ -19,6 +19,13 @@ from sidecar.monitor.totals import Total
 VERSION = version("sidebeat")
 DAY_S = 86_400
 _BOUNDS = bounds_of(BUCKETS)
+_TOTALS = (
+    (Metric.FLEET_REQUESTS, "requests", "Attempts at a backend, over the fleet."),
+    (Metric.FLEET_RESPONSES, "responses", "Responses of a backend, over the fleet."),
+    (Metric.FLEET_FAILURES, "failures", "Attempts that failed by the backend's fault, over the fleet."),
+    (Metric.FLEET_RETRIES, "retries", "Attempts that were followed by another one, over the fleet."),
+)
+"""Counters by the field of ``Total`` that they tell."""
 
 
 class Exposition:
@@ -112,7 +119,7 @@ class _Fleet:
     """What all workers count, by backend."""
 
     def __init__(self, page: Page) -> None:
-        gauge, counter = Kind.GAUGE, Kind.COUNTER
+        gauge = Kind.GAUGE
         self._state = page.family(Metric.FLEET_STATE, gauge, "1 for the state of a backend as it was published.")
         self._ejected = page.family(Metric.FLEET_EJECTED, gauge, "1 while most instances keep a backend out.")
         self._inflight = page.family(Metric.FLEET_INFLIGHT, gauge, "Requests under way, over the fleet.")
@@ -122,12 +129,7 @@ class _Fleet:
         self._errors = page.family(
             Metric.FLEET_ERRORS, gauge, "Failures by requests, over the fleet, in the same time."
         )
-        self._totals = (
-            (page.family(Metric.FLEET_REQUESTS, counter, "Attempts at a backend, over the fleet."), "requests"),
-            (page.family(Metric.FLEET_RESPONSES, counter, "Responses of a backend, over the fleet."), "responses"),
-            (page.family(Metric.FLEET_FAILURES, counter, "Attempts that failed by the backend's fault."), "failures"),
-            (page.family(Metric.FLEET_RETRIES, counter, "Attempts that were followed by another one."), "retries"),
-        )
+        self._totals = [(page.family(metric, Kind.COUNTER, said), name) for metric, name, said in _TOTALS]
         self._first_byte = page.family(
             Metric.FLEET_FIRST_BYTE, Kind.HISTOGRAM, "Time to the response head, over the fleet."
         )

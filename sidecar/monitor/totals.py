@@ -36,9 +36,8 @@ class Total:
         self.responses += tally.responses
         self.failures += tally.failures
         self.retries += tally.retries
-        if len(tally.first_bytes) == len(
-            self.first_bytes
-        ):  # else it was counted in other buckets than ours, or in none
+        # Else it was counted in other buckets than ours, or in none.
+        if len(tally.first_bytes) == len(self.first_bytes):
             self.latency_s += tally.latency_s
             self.first_bytes = tuple(map(add, self.first_bytes, tally.first_bytes))
 

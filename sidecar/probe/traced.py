@@ -61,5 +61,6 @@ def _outcome(result: ProbeResult) -> Mapping[str, str | int | bool]:
     if result.status is not None:
         said["http.response.status_code"] = result.status
     if not result.passed:
-        said["error.type"] = str(result.status) if result.answered and result.status else "no_answer"
+        unanswered = "refused" if result.refused else "no_answer"  # as sidebeat_probe_results_total has it
+        said["error.type"] = str(result.status) if result.answered and result.status else unanswered
     return said

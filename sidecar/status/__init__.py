@@ -1,12 +1,12 @@
 """What a person, a script or `up` wants to know of a running system, read from Redis and from nowhere else."""
 
-from sidecar.status.happened import Happening, latest, newest, since
+from sidecar.status.happened import Happening, in_order, latest, newest, since
 from sidecar.status.history import History, histories
 from sidecar.status.keys import Entry, read_keys, show_keys
 from sidecar.status.read import backend_ids, known_backends, pool_names, read_reports, read_status, store_at
 from sidecar.status.records import BackendStatus, LimitStatus, PoolStatus, Status, UnreadableError, WorkerStatus
 from sidecar.status.table import printable, show_status
-from sidecar.status.traffic import warning_without
+from sidecar.status.traffic import ends_work, warning_without
 
 __all__ = [
     "BackendStatus",
@@ -19,7 +19,9 @@ __all__ = [
     "UnreadableError",
     "WorkerStatus",
     "backend_ids",
+    "ends_work",
     "histories",
+    "in_order",
     "known_backends",
     "latest",
     "newest",

@@ -8,7 +8,9 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from sidecar.contract.connect import is_wrong_type
 from sidecar.contract.keys import PoolKeys
+from sidecar.status.figures import whole_of
 from sidecar.status.table import printable
 
 BATCH = 500
@@ -56,7 +58,7 @@ async def latest(store: Redis, keys: PoolKeys, *, backend: str | None, count: in
     """
     found: list[Happening] = []
     end = until
-    while len(found) < count and (entries := await entries_of(store.xrevrange(keys.events, max=end, count=BATCH))):
+    while len(found) < count and (entries := await _entries_of(store.xrevrange(keys.events, max=end, count=BATCH))):
         found += _told(keys, entries, backend)
         end = f"({entries[-1][0]}"
     return found[:count][::-1]
@@ -68,7 +70,7 @@ async def since(store: Redis, keys: PoolKeys, *, backend: str | None, after: str
     Raises:
         RedisError, OSError: as ``latest``.
     """
-    entries = await entries_of(store.xrange(keys.events, min=f"({after}", count=BATCH))
+    entries = await _entries_of(store.xrange(keys.events, min=f"({after}", count=BATCH))
     return [*_told(keys, entries, backend)], entries[-1][0] if entries else after
 
 
@@ -78,11 +80,16 @@ async def newest(store: Redis, keys: PoolKeys) -> str:
     Raises:
         RedisError, OSError: as ``latest``.
     """
-    entries = await entries_of(store.xrevrange(keys.events, count=1))
+    entries = await _entries_of(store.xrevrange(keys.events, count=1))
     return entries[0][0] if entries else "0-0"
 
 
-async def entries_of(reply: Any) -> list[tuple[str, Mapping[str, str]]]:  # noqa: ANN401  # redis-py's types lie here
+def in_order(happenings: Iterable[Happening]) -> list[Happening]:
+    """Of several pools, as they happened."""
+    return sorted(happenings, key=lambda each: each.at_ms)
+
+
+async def _entries_of(reply: Any) -> list[tuple[str, Mapping[str, str]]]:  # noqa: ANN401  # redis-py's types lie here
     """What a stream answers; nothing where there is no stream.
 
     Raises:
@@ -91,7 +98,7 @@ async def entries_of(reply: Any) -> list[tuple[str, Mapping[str, str]]]:  # noqa
     try:
         entries: list[tuple[str, Mapping[str, str]]] = await reply
     except ResponseError as error:
-        if not str(error).startswith("WRONGTYPE"):
+        if not is_wrong_type(error):
             raise
         return []
     return entries
@@ -106,12 +113,11 @@ def _told(keys: PoolKeys, entries: Iterable[tuple[str, Mapping[str, str]]], back
 
 
 def _happening(pool: str, entry: str, fields: Mapping[str, str]) -> Happening:
-    epoch = fields.get("epoch", "")
     return Happening(
         pool=pool,
         entry=entry,
         at_ms=min(int(entry.partition("-")[0]), 1 << 47),  # the year 6429: what more would a date be made of
-        epoch=int(epoch) if epoch.isdecimal() and len(epoch) < 16 else 0,
+        epoch=whole_of(fields.get("epoch")) or 0,
         backend=fields.get("backend", ""),
         before=fields.get("from", ""),
         after=fields.get("to", ""),

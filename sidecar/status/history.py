@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from sidecar.contract.keys import PoolKeys
 from sidecar.status.figures import number_of, whole_of
-from sidecar.status.happened import entries_of
+from sidecar.status.read import replies_to
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,9 @@ async def histories(store: Redis, keys: PoolKeys, backends: Sequence[str], *, co
     Raises:
         RedisError, OSError: the store does not answer.
     """
-    return {name: _history(await entries_of(store.xrevrange(keys.history(name), count=count))) for name in backends}
+    asked = (("XREVRANGE", keys.history(name), "+", "-", "COUNT", str(count)) for name in backends)
+    replies = await replies_to(store, *asked)
+    return {name: _history(entries or ()) for name, entries in zip(backends, replies, strict=True)}
 
 
 def _history(entries: Sequence[tuple[str, Mapping[str, str]]]) -> History:

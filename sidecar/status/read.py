@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
 from sidecar.admin import in_words, intents_of
 from sidecar.contract.codec import ContractError, decode_view, reading_from_hash, report_from_hash
-from sidecar.contract.connect import connect, plainly, without_password
+from sidecar.contract.connect import connect, is_wrong_type, plainly, without_password
 from sidecar.contract.keys import PoolKeys, pools_index
 from sidecar.contract.model import Intent, Report, Verdict, View
 from sidecar.status.figures import number_of, whole_of
@@ -70,21 +70,22 @@ async def read_status(url: str, namespace: str, pools: Iterable[str] = ()) -> St
         UnreadableError: as ``store_at``.
     """
     async with store_at(url) as store:
-        [now] = await _ask(store, ("TIME",))
+        [now] = await replies_to(store, ("TIME",))
         now_ms = int(now[0]) * 1_000 + int(now[1]) // 1_000
-        names = dict.fromkeys([*pools, *await pool_names(store, namespace)])
+        names = await pool_names(store, namespace, pools)
         found = {name: await _pool(store, PoolKeys(namespace, name), now_ms) for name in names}
     return Status(namespace=namespace, now_ms=now_ms, pools=found)
 
 
-async def pool_names(store: Redis, namespace: str) -> list[str]:
-    """The pools that were ever published, by name in keys.
+async def pool_names(store: Redis, namespace: str, known: Iterable[str] = ()) -> list[str]:
+    """The pools that were ever published, by name in keys, after those that are ``known`` anyway; each once.
 
     Raises:
         RedisError, OSError: the store does not answer.
     """
-    [index] = await _ask(store, ("SMEMBERS", pools_index(namespace)))
-    return sorted(name for name in index or () if POOL_NAME.fullmatch(name))
+    [index] = await replies_to(store, ("SMEMBERS", pools_index(namespace)))
+    published = sorted(name for name in index or () if POOL_NAME.fullmatch(name))
+    return list(dict.fromkeys([*known, *published]))
 
 
 async def backend_ids(store: Redis, keys: PoolKeys) -> list[str]:
@@ -93,7 +94,7 @@ async def backend_ids(store: Redis, keys: PoolKeys) -> list[str]:
     Raises:
         RedisError, OSError: the store does not answer.
     """
-    [raw] = await _ask(store, ("GET", keys.view))
+    [raw] = await replies_to(store, ("GET", keys.view))
     return list(_view(raw)[0].backends)
 
 
@@ -114,24 +115,25 @@ async def read_reports(store: Redis, keys: PoolKeys) -> list[Report]:
     Raises:
         RedisError, OSError: the store does not answer.
     """
-    [members] = await _ask(store, ("ZRANGE", keys.workers, "0", "-1"))
-    return _reports(map(_fields, await _ask(store, *(("HGETALL", keys.worker(member)) for member in members or ()))))
+    [members] = await replies_to(store, ("ZRANGE", keys.workers, "0", "-1"))
+    hashes = await replies_to(store, *(("HGETALL", keys.worker(member)) for member in members or ()))
+    return _reports(map(_fields, hashes))
 
 
-async def _ask(store: Redis, *commands: Sequence[str]) -> list[Any]:
-    """The replies, in one round trip; None for a key that holds something of another type."""
+async def replies_to(store: Redis, *commands: Sequence[str]) -> list[Any]:
+    """The replies, in one round trip; None for a key that holds something of another type.
+
+    Raises:
+        RedisError, OSError: the store does not answer, or refuses a command for another reason.
+    """
     pipeline = store.pipeline(transaction=False)
     for command in commands:
         pipeline.execute_command(*command)
     replies = await pipeline.execute(raise_on_error=False)
     for reply in replies:
-        if isinstance(reply, Exception) and not _is_wrong_type(reply):
+        if isinstance(reply, Exception) and not is_wrong_type(reply):
             raise reply
     return [None if isinstance(reply, Exception) else reply for reply in replies]
-
-
-def _is_wrong_type(error: Exception) -> bool:
-    return isinstance(error, ResponseError) and str(error).startswith("WRONGTYPE")
 
 
 async def _keys(store: Redis, keys: PoolKeys) -> tuple[list[Any], list[Fields]]:
@@ -142,7 +144,7 @@ async def _keys(store: Redis, keys: PoolKeys) -> tuple[list[Any], list[Fields]]:
     attempts = 0
     while True:
         attempts += 1
-        own = await _ask(
+        own = await replies_to(
             store,
             ("GET", keys.view),
             ("HGETALL", keys.beat),
@@ -152,7 +154,7 @@ async def _keys(store: Redis, keys: PoolKeys) -> tuple[list[Any], list[Fields]]:
         )
         names = [keys.backend(name) for name in _view(own[0])[0].backends] + [*map(keys.worker, own[3] or ())]
         asked = [("HGETALL", name) for name in names]
-        *hashes, head = await _ask(store, *asked, ("GETRANGE", keys.view, "0", f"{HEAD_BYTES - 1}"))
+        *hashes, head = await replies_to(store, *asked, ("GETRANGE", keys.view, "0", f"{HEAD_BYTES - 1}"))
         if attempts == ATTEMPTS or (head or "") == (own[0] or "")[:HEAD_BYTES]:
             return own, [_fields(reply) for reply in hashes]
 
@@ -187,12 +189,12 @@ async def _pool(store: Redis, keys: PoolKeys, now_ms: int) -> PoolStatus:
 
 async def _limits(store: Redis, keys: PoolKeys, ids: Sequence[str], now_ms: int) -> dict[str, LimitStatus | None]:
     """What is leased of each backend; None for one without limits."""
-    shares = [_fields(reply) for reply in await _ask(store, *(("HGETALL", keys.share(name)) for name in ids))]
+    shares = [_fields(reply) for reply in await replies_to(store, *(("HGETALL", keys.share(name)) for name in ids))]
     if not any(shares):
         return dict.fromkeys(ids)
     found = {name: quota_key(keys, name, share, now_ms) for name, share in zip(ids, shares, strict=True)}
     asked = {name: key for name, key in found.items() if key}
-    leased = dict(zip(asked, await _ask(store, *(("GET", key) for key in asked.values())), strict=True))
+    leased = dict(zip(asked, await replies_to(store, *(("GET", key) for key in asked.values())), strict=True))
     return {name: limits_of(share, leased.get(name), now_ms) for name, share in zip(ids, shares, strict=True)}
 
 
@@ -213,9 +215,7 @@ def _fields(reply: object) -> Fields:
 
 def _as_of(verdict: Verdict, age_ms: int) -> Verdict:
     """The verdict with the times that are left of it so long after it was published, as the workers count them."""
-    return replace(
-        verdict, ejected_ms=max(0, verdict.ejected_ms - age_ms), ramp_ms=max(0, verdict.ramp_ms - age_ms)
-    )
+    return replace(verdict, ejected_ms=max(0, verdict.ejected_ms - age_ms), ramp_ms=max(0, verdict.ramp_ms - age_ms))
 
 
 def _heard(fields: Fields, age_ms: int | None) -> Fields:

@@ -9,15 +9,13 @@ from rich.text import Text
 from sidecar.status.records import BackendStatus, LimitStatus, PoolStatus, Status, WorkerStatus
 
 WIDE = 240
-"""Columns where the output is no terminal: a pipe gets whole lines."""
+"""Columns of a table at least, however narrow the terminal."""
 STYLES = {"healthy": "green", "degraded": "yellow", "unhealthy": "red", "draining": "yellow", "unknown": "dim"}
 
 
 def show_status(status: Status) -> None:
     """Print it to stdout."""
-    console = Console(highlight=False, emoji=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, emoji=False, markup=False, width=WIDE)
+    console = standard_output()
     if not status.pools:
         console.print(f"no pool is published in the namespace {status.namespace!r}")
     for name, pool in status.pools.items():
@@ -27,6 +25,12 @@ def show_status(status: Status) -> None:
         if any(backend.limits for backend in pool.backends.values()):
             console.print(_limits(pool))
         console.print(workers_table(pool) if pool.workers else " no worker reports")
+
+
+def standard_output() -> Console:
+    """Prints tables to stdout in whole lines, which a narrow terminal breaks itself: names stay names."""
+    width = max(Console().width, WIDE)
+    return Console(highlight=False, emoji=False, markup=False, width=width)
 
 
 def printable(text: str) -> str:

@@ -6,6 +6,11 @@ from sidecar.contract.model import Admin
 from sidecar.status.records import BackendStatus, PoolStatus
 
 
+def ends_work(wish: Admin | float | None) -> bool:
+    """Whether a backend is to get no more work; a wish of None is for the configured weight."""
+    return wish in (Admin.DRAIN, Admin.MAINT) or wish == 0
+
+
 def warning_without(name: str, pool: PoolStatus, backend: str, members: Collection[str]) -> str | None:
     """What happens to a pool that is left by a backend, in words; None where the others take its traffic.
 

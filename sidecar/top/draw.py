@@ -1,8 +1,9 @@
 """A frame as a person sees it: the pools, what is slow and what is out, and the workers, cut to the height there is."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +15,8 @@ from sidecar.top.frame import Frame, most_telling, slowest
 FIXED_LINES = 4
 """Of each pool, beside its backends and workers: its headline, two heads of tables, a gap."""
 MANY_ERRORS = 0.05
+WIDTH = 24
+"""Characters of a column that are not cut: an address and its port, a state and what stands against it."""
 BAR = 10
 """Characters of a whole share."""
 
@@ -59,7 +62,7 @@ def _pool(frame: Frame, name: str, pool: PoolStatus, size: tuple[int, int] | Non
         yield Text(f" and {left_out} more, which have no trouble or less of it", style="dim")
     if pool.workers:
         table = workers_table(pool, limit=workers)
-        yield table if room is None else keep_on_one_line(table, but=("WORKER", "UNDER WAY"))
+        yield table if room is None else keep_on_one_line(table, but="UNDER WAY")
     else:
         yield Text(" no worker reports")
     if workers < len(pool.workers):
@@ -69,13 +72,11 @@ def _pool(frame: Frame, name: str, pool: PoolStatus, size: tuple[int, int] | Non
 def _backends(frame: Frame, pool: PoolStatus, names: list[str], width: int | None) -> Table:
     columns = [column for column in COLUMNS if width is None or width >= column.least_width]
     table = plain_table(*(column.heading for column in columns))
-    if width is not None:
-        keep_on_one_line(table, but=("BACKEND", "WHY"))
     slow = slowest(pool)
     for name in names:
         row = Row(name=name, backend=pool.backends[name], is_slow=name == slow, now_ms=frame.status.now_ms)
         table.add_row(*(column.cell(row) for column in columns))
-    return table
+    return table if width is None else keep_on_one_line(table, but="WHY")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,17 +125,25 @@ def _why(row: Row) -> str:
     """What its state is due to, and where its requests fare otherwise than its probes."""
     backend, parts = row.backend, []
     if row.is_slow:
-        probe = "" if backend.probe_ms is None else f", though its probe took {backend.probe_ms:.1f} ms"
-        parts.append(f"slowest of its pool{probe}")
+        parts.append(f"slowest of its pool{_beside_its_probe(backend)}")
     if backend.state == "healthy" and (backend.error_ratio or 0.0) >= MANY_ERRORS:
         parts.append("its requests fail, though its probes pass")
     return "; ".join([*parts, reason_of(backend, row.now_ms)])
 
 
-def keep_on_one_line(table: Table, *, but: Collection[str]) -> Table:
-    """The table with a line for each row; where there is no room, the columns ``but`` are cut."""
+def _beside_its_probe(backend: BackendStatus) -> str:
+    """Whether a probe meets the same, or only what its requests ask for is slow."""
+    if backend.probe_ms is None:
+        return ""
+    is_alike = 2 * backend.probe_ms >= (backend.p99_ms or 0.0)
+    return f", {'and' if is_alike else 'though'} its probe took {milliseconds(backend.probe_ms)}"
+
+
+def keep_on_one_line(table: Table, *, but: str) -> Table:
+    """The table with a line for each row; where there is no room, the column ``but`` is cut, and what is very long."""
     for column in table.columns:
         column.no_wrap, column.overflow = True, "ellipsis"
-        if column.header not in but:
-            column.min_width = 6
+        if column.header != but:
+            widest = max(cell_len(str(cell)) for cell in (column.header, *column.cells))
+            column.min_width = min(widest, WIDTH)
     return table

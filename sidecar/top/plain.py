@@ -4,10 +4,8 @@ import asyncio
 import json
 from collections.abc import Callable
 
-from rich.console import Console
-
 from sidecar.status import UnreadableError
-from sidecar.status.table import WIDE
+from sidecar.status.table import standard_output
 from sidecar.top.draw import draw
 from sidecar.top.frame import Frame
 from sidecar.top.read import Reader
@@ -45,9 +43,7 @@ def _as_json(frame: Frame) -> None:
 
 
 def _as_text(frame: Frame) -> None:
-    console = Console(highlight=False, emoji=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, emoji=False, markup=False, width=WIDE)
+    console = standard_output()
     console.print(draw(frame))
     console.print()
     console.file.flush()

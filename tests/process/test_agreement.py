@@ -1,10 +1,11 @@
-"""`status`, `top`, `explain`, the console, both kinds of metrics and the keys say the same of one system at one moment."""
+"""The commands, the console, both kinds of metrics and the keys say the same of one system at one moment."""
 
 import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any, Self
 
 import httpx
 import pytest
@@ -18,15 +19,24 @@ from redis_server import RedisServer
 from sidecar.contract.connect import connect
 from sidecar.contract.keys import PoolKeys
 from sidecar.contract.latency import BUCKETS, quantile
-from sights import FIGURES, Facts, disagreements, of_explain, of_monitor, of_status, of_store, of_workers, untold
+from sights import (
+    FIGURES,
+    Facts,
+    disagreements,
+    of_explain,
+    of_monitor,
+    of_status,
+    of_store,
+    of_workers,
+    steady,
+    untold,
+)
 from waiting import eventually
 from wire import encode_head
 
 KEYS = PoolKeys("default", POOL)
 NAMES = ("alpha", "bravo", "charlie", "delta", "echo")
 UPGRADE = [("Host", "a"), ("Connection", "Upgrade"), ("Upgrade", "chat")]
-PAUSE_S = 0.01
-"""What a client rests between two requests, so that backends, clients and sights have turns of the one loop."""
 RULES = """
 [pools.api.balancing]
 policy = "round_robin"
@@ -38,83 +48,110 @@ num_retries = 0
 
 
 class Answering:
-    """A handler: `/hold` waits to be released, an upgrade is an echo, and every so many of the others fail."""
+    """A handler: `/hold` is never answered, an upgrade is an echo, and of `/` every so many fail."""
 
     def __init__(self) -> None:
-        self.release = asyncio.Event()
         self.fails_each = 0
-        self._count = 0
+        self._asked = 0
 
     async def __call__(self, request: Request, connection: Connection) -> None:
         if request.header("upgrade"):
-            await connection.send(encode_head("HTTP/1.1 101 Switching", [("upgrade", "chat"), ("connection", "upgrade")]))
+            await connection.send(
+                encode_head("HTTP/1.1 101 Switching", [("upgrade", "chat"), ("connection", "upgrade")])
+            )
             while data := await connection.reader.some():
                 await connection.send(data)
-            return
-        if request.target == b"/hold":
-            await self.release.wait()
-        self._count += request.target == b"/"
-        fails = self.fails_each and request.target == b"/" and self._count % self.fails_each == 0
-        await connection.respond(500 if fails else 200)
+        elif request.target == b"/hold":
+            await connection.stall()
+        else:
+            self._asked += request.target == b"/"
+            fails = self.fails_each and request.target == b"/" and self._asked % self.fails_each == 0
+            await connection.respond(500 if fails else 200)
 
 
 class Sights:
     """One running `up`, seen from everywhere."""
 
     def __init__(self, system: System, store: Redis, folder: Path) -> None:
-        console, token_file = system.program.said(r" console url=(\S+) token_file=(\S+)").groups()
         self._system = system
         self._store = store
         self._folder = folder
-        self.console = httpx.AsyncClient(
-            base_url=console, headers={"authorization": f"Bearer {Path(token_file).read_text().strip()}"}, timeout=10
-        )
+
+    async def __aenter__(self) -> Self:
+        said = await eventually(lambda: self._system.program.said(r" console url=(\S+) token_file=(\S+)"))
+        assert said
+        bearer = {"authorization": f"Bearer {Path(said[2]).read_text().strip()}"}
+        self._console = httpx.AsyncClient(base_url=said[1], headers=bearer, timeout=10)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._console.aclose()
+
+    async def order(self, backend: str, verb: str) -> None:
+        """What a button of the console's page does."""
+        response = await self._console.post(f"/api/pools/{POOL}/backends/{backend}/{verb}", json={})
+        assert response.status_code == 200, response.text
 
     async def _look(self) -> tuple[dict[str, Facts], dict[str, Facts]]:
         """What is told without a command, and what stood in the store when all of it was told."""
         told = await of_store(self._store, KEYS)
-        told["status"] = of_status((await self.console.get("/api/status")).json()["pools"][POOL])
+        told["status"] = of_status((await self._console.get("/api/status")).json()["pools"][POOL])
         told["workers"] = of_workers(samples((await fetch(self._system.admin, "/metrics")).body))
-        told["monitor"] = of_monitor(samples((await self.console.get("/metrics")).content))
+        explained = await fetch(self._system.admin, "/explain?url=/", headers=[("host", "localhost")])
+        told["explain"] = of_explain(json.loads(explained.body))
+        told["monitor"] = of_monitor(samples((await self._console.get("/metrics")).content))
         return told, await of_store(self._store, KEYS)
 
-    async def in_traffic(self) -> bool:
-        """What the monitor makes of traffic that goes on and in part fails is told alike: a condition to wait for."""
-        told, after = await self._look()
-        made = {place: _figures(told[place]) for place in ("redis", "status", "monitor")}
-        assert _figures(after["redis"]) == made["redis"]
-        assert disagreements(made) == {}
-        assert made["monitor"]["alpha", "rps"] > 0
-        assert made["monitor"]["delta", "error_ratio"] > 0
+    async def knows_the_workers(self) -> bool:
+        """Whether the monitor counts on from what both workers have reported: a condition to wait for."""
+        told, _ = await self._look()
+        return told["monitor"]["", "workers"] == 2
+
+    async def times_are_those_of_the_buckets(self) -> bool:
+        """Whether each backend's p50 and p99 are read off what the workers count: a condition to wait for."""
+        told, _ = await self._look()
+        for name in NAMES:
+            counts: Any = told["workers"][name, "first bytes"]
+            for share, what in ((0.5, "p50_ms"), (0.99, "p99_ms")):
+                within_s = quantile(share, BUCKETS, counts, at_least=1)
+                assert within_s is not None
+                assert told["status"][name, what] == round(1_000 * within_s, 1)
         return True
 
-    async def agree(self) -> dict[str, Facts]:
-        """What all of them tell, once they tell the same; the commands, too."""
-        await eventually(self._agree_at_once, within=15)
-        return await eventually(self._agree_with_commands, within=30, every=0.2)
+    async def in_traffic(self) -> bool:
+        """Whether what the monitor makes of requests, some of which fail, is told alike: a condition to wait for."""
+        await ask(self._system.port, 10)
+        told, after = await self._look()
+        made = {place: _figures(told[place]) for place in ("redis", "status", "monitor")}
+        assert _figures(after["redis"]) == made["redis"], "the monitor has told anew meanwhile"
+        assert disagreements(made) == {}
+        return bool(made["monitor"]["delta", "rps"] and made["monitor"]["delta", "error_ratio"])
 
-    async def _agree_at_once(self) -> dict[str, Facts]:
+    async def agree(self) -> dict[str, Facts]:
+        """What all of them tell that answer at once, when they tell the same: a condition to wait for."""
         told, after = await self._look()
         assert after == {place: told[place] for place in after}, "something has changed meanwhile"
         assert disagreements(told) == {}
+        assert untold(told) == set()
         return told
 
-    async def _agree_with_commands(self) -> dict[str, Facts]:
-        before = await self._agree_at_once()
+    async def agree_with_commands(self) -> dict[str, Facts]:
+        """The same with what commands print, but for what has changed while they ran."""
+        before = await self.agree()
         commands = [("status", "--json"), ("top", "--json", "-n", "1"), ("explain", "GET", "/", "--json")]
         async with asyncio.TaskGroup() as tasks:
             asked = [tasks.create_task(second_terminal(*each, cwd=self._folder)) for each in commands]
         status, top, explain = (json.loads(each.result()) for each in asked)
         commanded = {
             "status by command": of_status(status["pools"][POOL]),
-            "top": of_status(top["pools"][POOL]),
-            "explain": of_explain(explain),
+            "top by command": of_status(top["pools"][POOL]),
+            "explain by command": of_explain(explain),
         }
-        assert await self._agree_at_once() == before
-        told = before | commanded
+        assert [facts.keys() for facts in commanded.values()] == [
+            before[place].keys() for place in ("status", "status", "explain")
+        ]
+        told = steady(before | commanded, await self.agree())
         assert disagreements(told) == {}
-        assert untold(told) == set()
-        assert told["status by command"].keys() == told["top"].keys() == told["status"].keys()
         return told
 
 
@@ -123,28 +160,39 @@ def _figures(facts: Facts) -> Facts:
 
 
 @pytest.fixture
-async def backends() -> AsyncIterator[dict[str, Backend]]:
+def answering() -> dict[str, Answering]:
+    """What the five backends do."""
+    return {name: Answering() for name in NAMES}
+
+
+@pytest.fixture
+async def backends(answering: dict[str, Answering]) -> AsyncIterator[dict[str, Backend]]:
     """Five, by their names."""
     async with AsyncExitStack() as stack:
-        yield {name: await stack.enter_async_context(Backend(Answering())) for name in NAMES}
+        yield {name: await stack.enter_async_context(Backend(each)) for name, each in answering.items()}
 
 
 @asynccontextmanager
-async def traffic(port: int) -> AsyncIterator[None]:
-    """Requests, one after the other on each of four connections, until the end of the block."""
-
-    async def ask_on() -> None:
-        async with RawClient(port) as client:
-            while True:
-                await client.request()
-                await client.read_response()
-                await asyncio.sleep(PAUSE_S)
-
-    async with asyncio.TaskGroup() as tasks:
-        asking = [tasks.create_task(ask_on()) for _ in range(4)]
+async def under_way(port: int) -> AsyncIterator[None]:
+    """A request that waits for its answer, and a tunnel."""
+    async with RawClient(port) as held, RawClient(port) as tunnel:
+        await held.request("GET", "/hold")
+        await tunnel.request("GET", "/chat", UPGRADE)
+        assert (await tunnel.read_head()).status == 101
         yield
-        for task in asking:
-            task.cancel()
+
+
+async def is_down(store: Redis, name: str) -> bool:
+    """Whether the view says so: a condition to wait for."""
+    return await store.hget(KEYS.backend(name), "state") == "unhealthy"
+
+
+async def ask(port: int, count: int) -> None:
+    """So many requests, one after the other."""
+    async with RawClient(port) as client:
+        for _ in range(count):
+            await client.request()
+            await client.read_response()
 
 
 def config(folder: Path, backends: dict[str, Backend], store: RedisServer) -> Path:
@@ -156,22 +204,32 @@ def config(folder: Path, backends: dict[str, Backend], store: RedisServer) -> Pa
 
 
 async def test_every_place_says_the_same_of_a_system_whatever_becomes_of_it(
-    redis_server: RedisServer, backends: dict[str, Backend], tmp_path: Path
+    redis_server: RedisServer, backends: dict[str, Backend], answering: dict[str, Answering], tmp_path: Path
 ):
-    handlers = {name: each.handler for name, each in backends.items()}
     file = config(tmp_path, backends, redis_server)
     async with connect(redis_server.url) as store:
         with sidebeat("up", "-c", file, cwd=tmp_path) as program:
             system = await started(program)
-            await eventually(lambda: program.said(r" console url="))
-            sights = Sights(system, store, tmp_path)
-            async with sights.console, RawClient(system.port) as held, RawClient(system.port) as tunnel:
-                await held.request("GET", "/hold")
-                await tunnel.request("GET", "/chat", UPGRADE)
-                assert (await tunnel.read_head()).status == 101
-                handlers["delta"].fails_each = 4
-                async with traffic(system.port):
-                    await eventually(sights.in_traffic, within=15)
-                told = await sights.agree()
-                import pprint; pprint.pprint(told)
-                assert 0
+            async with Sights(system, store, tmp_path) as sights:
+                await eventually(sights.knows_the_workers, within=10)
+                answering["delta"].fails_each = 4
+                await ask(system.port, 50)
+                await eventually(sights.times_are_those_of_the_buckets, within=8)
+                await eventually(sights.in_traffic, within=15)
+                async with under_way(system.port):
+                    told = await eventually(sights.agree, within=15)
+                    assert told["status"]["", "tunnels"] == 1
+                    assert sum(bool(told["explain"][name, "in flight"]) for name in NAMES) == 2
+
+                    answering["delta"].fails_each = 1
+                    await ask(system.port, 50)
+                    backends["echo"].refuse()
+                    await sights.order("bravo", "drain")
+                    await second_terminal("weight", "api/charlie", "7", cwd=tmp_path)
+                    await eventually(lambda: is_down(store, "echo"), within=10)
+                    await eventually(sights.agree, within=15)
+                    told = await eventually(sights.agree_with_commands, within=30)
+                assert told["explain"]["delta", "ejected here"]
+                assert told["explain"]["bravo", "admin"] == "drain"
+                assert told["explain"]["charlie", "weight"] == 7
+                assert told["explain"]["echo", "state"] == "unhealthy"

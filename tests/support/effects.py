@@ -45,7 +45,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Received:
     """What a backend, given by its place among all, got."""
 
     backend: int
@@ -59,7 +59,7 @@ class Asked:
 class Effect:
     """What one request came to."""
 
-    asked: Sequence[Asked]
+    asked: Sequence[Received]
     status: int
     fields: FieldSet
     body: bytes
@@ -107,7 +107,7 @@ async def effect(port: int, case: Case, backends: Sequence[Backend]) -> Effect:
         backend.requests.clear()
     response = await fetch(port, case.target, method=case.method, headers=case.headers, body=case.body)
     asked = [
-        Asked(
+        Received(
             backend=number,
             method=request.method,
             target=request.target,
@@ -137,7 +137,7 @@ def _of_the_answer(real: Effect, ours: Effect) -> Iterator[str]:
     yield from _of_fields("answered", real.fields, ours.fields, NEW)
 
 
-def _of_what_was_asked(real: Sequence[Asked], ours: Sequence[Asked]) -> Iterator[str]:
+def _of_what_was_asked(real: Sequence[Received], ours: Sequence[Received]) -> Iterator[str]:
     if len(real) != len(ours):
         yield f"asked {len(ours)} times for {len(real)}"
     for theirs, mine in zip(real, ours, strict=False):

@@ -44,9 +44,11 @@ class ProxyApp:
 
 
 @asynccontextmanager
-async def proxy_app(*, proxy_headers: bool = False, **options: Any) -> AsyncIterator[ProxyApp]:
+async def proxy_app(
+    *, proxy_headers: bool = False, ws: str = "websockets-sansio", **options: Any
+) -> AsyncIterator[ProxyApp]:
     """One that is being served; with `proxy_headers` uvicorn takes loopback for a proxy, as it does unless told."""
     made = ProxyApp(**options)
-    async with running(made.app, proxy_headers=proxy_headers) as url:
+    async with running(made.app, proxy_headers=proxy_headers, ws=ws) as url:
         made.port = int(url.rpartition(":")[2])
         yield made

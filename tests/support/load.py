@@ -8,7 +8,6 @@ load.assert_unharmed()
 import asyncio
 import contextlib
 import json
-import math
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -24,10 +23,9 @@ CLOSES = (("host", "test"), ("connection", "close"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One GET that went well: when it began (monotonic), how long it took, and which backend answered."""
+    """One GET that went well: when it began (monotonic), and which backend answered."""
 
     began: float
-    took_s: float
     kept_alive: bool
     backend: str
 
@@ -64,10 +62,6 @@ class Load:
         await self._tasks.__aexit__(None, None, None)
         await self._stack.aclose()
 
-    def times_s(self, *, since: float = 0.0, until: float = math.inf) -> list[float]:
-        """How long each took that began between."""
-        return [answer.took_s for answer in self.answers if since <= answer.began < until]
-
     def shares(self, *, since: float = 0.0) -> Counter[str]:
         """How many each backend answered of those that began since."""
         return Counter(answer.backend for answer in self.answers if answer.began >= since)
@@ -92,7 +86,6 @@ class Load:
         try:
             async with asyncio.timeout(GIVE_UP_S):
                 response = await (self._on_kept_connection() if kept_alive else self._on_own_connection())
-            took_s = time.monotonic() - began
             assert response.status == 200, f"{response.status} {response.header('x-sidebeat-error')!r}"
             backend = json.loads(response.body)["backend"]
         except (OSError, TruncatedError, AssertionError, ValueError, LookupError) as error:
@@ -100,7 +93,7 @@ class Load:
             after = f"at {began - self._began:.2f} s, after {time.monotonic() - began:.3f} s"
             self.failures.append(f"{after} ({how}): {type(error).__name__}: {error}")
         else:
-            self.answers.append(Answer(began=began, took_s=took_s, kept_alive=kept_alive, backend=backend))
+            self.answers.append(Answer(began=began, kept_alive=kept_alive, backend=backend))
 
     async def _on_own_connection(self) -> Response:
         return await fetch(self._port, self._target, headers=CLOSES, within=GIVE_UP_S)

@@ -22,6 +22,17 @@ def never_answers() -> Handler:
     return begins(b"")
 
 
+def never_ends(first: bytes) -> Handler:
+    """An answer in chunks, of which this one comes; its end does not."""
+
+    async def handle(request: Request, connection: Connection) -> None:
+        await connection.start_chunked()
+        await connection.chunk(first)
+        await connection.gone()
+
+    return handle
+
+
 @contextmanager
 def unresponsive() -> Iterator[str]:
     """The URL of a backend that lets nobody connect: its queue is full, so that SYNs are dropped."""

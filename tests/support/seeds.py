@@ -1,6 +1,6 @@
 """The package whose import ours replaces, in both its versions, and programs written for it.
 
-    with served("0.2.0", "uvicorn", written_for("0.2.0"), folder, env, imports="worker") as server: ...
+    with served(program, "uvicorn", folder, version="0.2.0", imports="worker", env=env) as server: ...
 
 scripts/setup puts each version into a folder of its own. A program is run as it was written, or with ``worker`` for the
 name in its imports and nothing else changed.

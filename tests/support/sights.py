@@ -11,8 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from redis.asyncio import Redis
-
 from exposed import Samples
 from sidecar.contract.keys import PoolKeys
 
@@ -50,7 +48,11 @@ def disagreements(told: Mapping[str, Facts]) -> dict[Fact, dict[str, object]]:
     for place, facts in told.items():
         for fact, value in facts.items():
             by_fact[fact][place] = value
-    return {fact: said for fact, said in by_fact.items() if any(value != next(iter(said.values())) for value in said.values())}
+    return {fact: said for fact, said in by_fact.items() if _differ([*said.values()])}
+
+
+def _differ(values: list[object]) -> bool:
+    return any(value != values[0] for value in values)
 
 
 def untold(told: Mapping[str, Facts]) -> set[tuple[str, str]]:
@@ -63,7 +65,13 @@ def untold(told: Mapping[str, Facts]) -> set[tuple[str, str]]:
     }
 
 
-async def of_store(store: Redis, keys: PoolKeys) -> dict[str, Facts]:
+def steady(told: Mapping[str, Facts], later: Mapping[str, Facts]) -> dict[str, Facts]:
+    """What is told, without what those who are asked again say otherwise by then."""
+    moved = {fact for place, facts in later.items() for fact, value in facts.items() if told[place].get(fact) != value}
+    return {place: {fact: value for fact, value in facts.items() if fact not in moved} for place, facts in told.items()}
+
+
+async def of_store(store: Any, keys: PoolKeys) -> dict[str, Facts]:
     """The keys as `redis-cli` shows them: the hashes of the monitor, its view, and the reports of the workers."""
     view = json.loads(await store.get(keys.view))
     redis: Facts = {("", "epoch"): int(await store.hget(keys.beat, "epoch") or 0)}
@@ -82,7 +90,7 @@ def _of_hash(name: str, fields: Mapping[str, str]) -> Facts:
     return facts | {(name, what): float(fields[what]) if fields[what] else None for what in FIGURES}
 
 
-async def _limits(store: Redis, keys: PoolKeys, name: str) -> Facts:
+async def _limits(store: Any, keys: PoolKeys, name: str) -> Facts:
     shares = await store.hgetall(keys.share(name))
     granted = sum(json.loads(share)["granted"] for member, share in shares.items() if ":" in member)
     if not shares:
@@ -146,7 +154,7 @@ def of_explain(record: Mapping[str, Any]) -> Facts:
     for backend in record["backends"]:
         name = backend["id"]
         facts |= {(name, what): backend[what] for what in ("state", "reason", "admin", "weight")}
-        facts |= {(name, "in flight"): backend["in_flight"]}
+        facts |= {(name, "in flight"): backend["inflight"]}
         facts |= {(name, "ejected here"): backend["cause"].startswith("ejected on this host")}
         if backend["places"] is not None:
             facts[name, "places"] = backend["places"]
@@ -195,7 +203,9 @@ def _of_samples(samples: Samples, prefix: str, *, first_bytes: str) -> Facts:
         facts[labels["backend"], "in flight"] = value
     for name in {labels["backend"] for labels, _ in _family(samples, f"{prefix}inflight")}:
         found = _family(samples, f"{prefix}{first_bytes}_bucket")
-        sums = [value for _, value in sorted((float(each["le"]), value) for each, value in found if each["backend"] == name)]
+        sums = [
+            value for _, value in sorted((float(each["le"]), value) for each, value in found if each["backend"] == name)
+        ]
         facts[name, "first bytes"] = tuple(after - before for before, after in zip([0.0, *sums], sums, strict=False))
     return facts
 
@@ -206,4 +216,5 @@ def _family(samples: Samples, name: str) -> list[tuple[dict[str, str], float]]:
 
 def _only(samples: Samples, name: str) -> float:
     """Raises LookupError while there is none: a monitor that has heard of no worker yet tells nothing of them."""
-    return [value for _, value in _family(samples, name)][0]
+    values = [value for _, value in _family(samples, name)]
+    return values[0]

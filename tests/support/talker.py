@@ -11,6 +11,7 @@ from http import HTTPStatus
 
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
@@ -18,6 +19,7 @@ from websockets.typing import Subprotocol
 from waiting import eventually
 
 Close = tuple[int | None, str | None]
+ECHO = Subprotocol("echo")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,12 +31,12 @@ class Talker:
 
     url: str = ""
     path: str = ""
-    asked: dict[str, str] = field(default_factory=dict)
+    asked: Headers = field(default_factory=Headers)
     ended: dict[str, Close] = field(default_factory=dict)
 
     def admit(self, socket: ServerConnection, request: Request) -> Response | None:
         """Take down what was asked, and refuse what is to be refused."""
-        self.path, self.asked = request.path, dict(request.headers)
+        self.path, self.asked = request.path, request.headers
         _, no, status = request.path.partition("/no/")
         return socket.respond(HTTPStatus(int(status)), "not you") if no else None
 
@@ -62,10 +64,15 @@ async def talking() -> AsyncIterator[Talker]:
     """One that listens on a port of its own until the block ends."""
     talker = Talker()
     async with serve(
-        talker.talk, "127.0.0.1", 0, subprotocols=[Subprotocol("echo")], process_request=talker.admit
+        talker.talk, "127.0.0.1", 0, select_subprotocol=_echo_if_offered, process_request=talker.admit
     ) as server:
         talker.url = f"http://127.0.0.1:{next(iter(server.sockets)).getsockname()[1]}"
         yield talker
+
+
+def _echo_if_offered(_socket: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Of who offers none, websockets' own choice would demand one."""
+    return ECHO if ECHO in offered else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

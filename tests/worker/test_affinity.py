@@ -1,6 +1,5 @@
 """What a request is told apart by: its cookie, or whatever it is hashed by."""
 
-import time
 from hashlib import sha256
 from ipaddress import ip_network
 from typing import Any
@@ -54,7 +53,7 @@ def value_of(backend: str, salt: str = "test:api", **settings: Any) -> bytes:
 
 def request(*lines: bytes) -> RequestHead:
     head = read_request(
-        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n", 65536, 100
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"".join(line + b"\r\n" for line in lines) + b"\r\n", 1 << 20, 100
     )
     assert head is not None
     return head
@@ -132,9 +131,8 @@ def test_a_cookie_that_was_changed_is_none(place: int, char: int):
 
 
 def test_a_long_line_that_does_not_match_is_read_in_one_go():
-    started = time.perf_counter()
-    row_of(b"Cookie: " + b"; \t " * 12_000)
-    assert time.perf_counter() - started < 1, "it took every way to split the blanks"
+    """It took every way to split the blanks: so many would be tried for hours."""
+    assert row_of(b"Cookie: " + b"; \t " * 200_000) == -1
 
 
 def test_a_cookie_is_signed_and_shows_no_name():

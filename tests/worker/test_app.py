@@ -20,6 +20,10 @@ async def test_a_loop_that_turns_is_alive_whatever_else_is_wrong(app: FastAPI, r
     assert (await get(app, "/livez")).status_code == 200
 
 
+async def test_who_opens_the_address_is_told_what_there_is_to_ask_for(app: FastAPI):
+    assert (await get(app, "/")).text.split() == ["/livez", "/readyz", "/metrics"]
+
+
 async def test_ready_is_said_with_what_there_is(app: FastAPI, runtime: StandIn):
     runtime.worker(booted=True)
     response = await get(app, "/readyz")
@@ -48,6 +52,6 @@ async def test_openmetrics_for_who_asks(app: FastAPI):
     assert modern.text.endswith("# EOF\n")
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/"])
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/anything"])
 async def test_there_is_nothing_else(app: FastAPI, path: str):
     assert (await get(app, path)).status_code == 404

@@ -10,7 +10,7 @@ from websockets.exceptions import ProtocolError
 from websockets.frames import CLOSE, CONT, PING, PONG, TEXT, Close, Frame, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
-from worker.frames import FrameTracker, close_frame, may_send, ping_frame
+from worker.frames import FrameTracker, close_frame, may_send
 
 KIB = 1 << 10
 MASK = b"\x01\x02\x03\xfe"
@@ -289,15 +289,6 @@ def test_a_frame_that_is_not_all_here_takes_what_there_is():
     assert (tracker.at_boundary, tracker.messages) == (True, 1)
 
 
-@given(st.binary(max_size=125), masks)
-def test_a_ping_of_ours_is_read_by_websockets(payload, mask):
-    theirs = reader(Side.CLIENT if mask is None else Side.SERVER)
-    frame = ping_frame(payload, mask=mask)
-    theirs.receive_data(frame)
-    assert theirs.events_received() == [Frame(PING, payload)]
-    assert seen(after(frame)) == (True, False, 0, 9, False, None, True, False)
-
-
 def test_only_codes_that_websockets_would_read_may_be_sent():
     """RFC 6455 §7.4, and what IANA has added."""
     for code in range(1 << 16):
@@ -317,11 +308,5 @@ def test_a_code_that_may_not_be_sent_is_refused(code):
 
 @pytest.mark.parametrize("mask", [b"", b"abc", b"abcde"])
 def test_a_mask_has_four_bytes(mask):
-    for build in (lambda: close_frame(1012, mask=mask), lambda: ping_frame(mask=mask)):
-        with pytest.raises(ValueError, match="mask"):
-            build()
-
-
-def test_a_ping_has_a_limit():
-    with pytest.raises(ValueError, match="126"):
-        ping_frame(bytes(126), mask=None)
+    with pytest.raises(ValueError, match="mask"):
+        close_frame(1012, mask=mask)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.failure import RETRY_CONDITION, Failure, Stage
 from sidecar.contract.recent import WINDOW_S
+from worker.failure import RETRY_CONDITION, Failure, Stage
 from worker.retry import GATEWAY_ERRORS, IDEMPOTENT, Budget, RetryRules
 
 EVERYTHING = ("connect_failure", "reset", "gateway_error", "timeout")

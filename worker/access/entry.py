@@ -26,7 +26,7 @@ class Tried(NamedTuple):
     """An attempt that came to nothing: at which backend, why, and when that was known (monotonic)."""
 
     backend: str
-    why: str
+    failure: str
     at: float
 
 

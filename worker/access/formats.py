@@ -154,7 +154,7 @@ def _more(entry: Entry) -> dict[str, object]:
     """What not every request has."""
     said: dict[str, object] = {"failure": entry.failure} if entry.failure else {}
     if entry.tried:
-        said["tried"] = [{"backend": each.backend, "why": each.why} for each in entry.tried[:MAX_TRIED]]
+        said["tried"] = [{"backend": each.backend, "failure": each.failure} for each in entry.tried[:MAX_TRIED]]
     if entry.messages is not None:
         said["messages"] = entry.messages
     if trace_id := entry.trace_id:
@@ -163,7 +163,7 @@ def _more(entry: Entry) -> dict[str, object]:
 
 
 def _in_a_row(tried: tuple[Tried, ...]) -> bytes:
-    return ",".join(f"{each.backend}:{each.why}" for each in tried[:MAX_TRIED]).encode()
+    return ",".join(f"{each.backend}:{each.failure}" for each in tried[:MAX_TRIED]).encode()
 
 
 def _escaped(text: bytes) -> str:

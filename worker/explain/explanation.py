@@ -10,7 +10,7 @@ from worker.dispatch import Way, way_of
 from worker.explain.changes import Change, changes
 from worker.explain.routes import RouteReading, read_routes
 from worker.explain.rules import Affinity, Rules, affinity_of, rules_of
-from worker.explain.standpoint import Standpoint, View, standpoint_of, view_of
+from worker.explain.standpoint import Standpoint, ViewReading, standpoint_of, view_of
 from worker.failure import STATUS, Failure, Refused
 from worker.headers import Peer, is_trusted
 from worker.hedge import may_hedge
@@ -95,7 +95,7 @@ class Explanation:
     affinity: Affinity | None = None
     forwarded: Forwarded | None = None
     rules: Rules | None = None
-    view: View | None = None
+    view: ViewReading | None = None
 
 
 async def explain(runtime: Runtime, question: Question) -> Explanation:

@@ -9,6 +9,7 @@ from worker.affinity import Wish
 from worker.pool import Pool
 from worker.recount import Timed
 from worker.retry import IDEMPOTENT
+from worker.survey import ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +63,7 @@ def rules_of(exchange: Timed, config: PoolConfig, method: str, now: float, *, he
     return Rules(
         retry=tuple(_retries(exchange, config, method)),
         timeouts=config.timeouts.model_dump(),
-        hedge_after_ms=hedge_after_s * 1_000 if isfinite(hedge_after_s) else None,
+        hedge_after_ms=ms(hedge_after_s) if isfinite(hedge_after_s) else None,
     )
 
 

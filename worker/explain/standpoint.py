@@ -3,9 +3,10 @@
 import os
 from dataclasses import dataclass
 
-from sidecar.contract.model import View as PublishedView
+from sidecar.contract.model import View
 from worker.pool import Pool
 from worker.runtime import Runtime
+from worker.survey import ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,7 @@ class Standpoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
+class ViewReading:
     """The view that it routes on. ``epoch`` 0: none was published; ``age_ms`` None: no monitor ever stood by one.
 
     ``suspect`` is why the monitor holds its verdicts, empty while it does not.
@@ -43,13 +44,13 @@ def standpoint_of(runtime: Runtime) -> Standpoint:
     )
 
 
-def view_of(pool: Pool, now: float) -> View:
+def view_of(pool: Pool, now: float) -> ViewReading:
     """What it knows of a pool."""
     knowledge = pool.knowledge
-    known, age_s = knowledge.view or PublishedView(), knowledge.age_s(now)
-    return View(
+    known, age_s = knowledge.view or View(), knowledge.age_s(now)
+    return ViewReading(
         epoch=known.epoch,
-        age_ms=None if age_s is None else round(age_s * 1_000, 1),
+        age_ms=ms(age_s),
         freshness=knowledge.freshness(now),
         suspect=known.suspect,
     )

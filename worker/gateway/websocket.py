@@ -27,8 +27,10 @@ from worker.tunnel.websocket import REASONS, Code
 
 CLOSING_S = 10.0
 """How long a backend may take to say goodbye, too, and close; the default of websockets and of uvicorn."""
-_OF_THE_LEG = frozenset({b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-protocol"})
-"""What the server in front says for itself, or is told in another way."""
+_OF_THE_LEG = frozenset(
+    {b"sec-websocket-accept", b"sec-websocket-extensions", b"sec-websocket-protocol", b"date", b"server"}
+)
+"""What the server in front says for itself, or is told in another way: at a second Date some of them fail."""
 _ABNORMAL = frozenset({CloseCode.ABNORMAL_CLOSURE, CloseCode.TLS_HANDSHAKE})
 """The client did not say goodbye: nobody waits for what the backend has left to say."""
 _BROKEN_OFF = frozenset({Code.BAD_GATEWAY, Code.INTERNAL})
@@ -259,7 +261,7 @@ class WebSocketSide(Side):
     @override
     def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
         """See ``Downstream``: a refusal. Over HTTP/2 a success would be taken for a 101 (RFC 8441 §5)."""
-        if head.status < 300 and self._scope["http_version"] != "1.1":
+        if head.status < 300 and self._scope.get("http_version", "1.1") != "1.1":
             self._give_up(Failure.BAD_RESPONSE)
         elif self._can_answer:
             super().respond(head, body, done=done)

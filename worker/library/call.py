@@ -144,6 +144,8 @@ class Changes:
             known: who sent it; of one that is not believed nothing stays beside what the caller says of it.
             keep_framing: the client's own; else it is this record's to say how long the body is.
         """
+        if self is UNCHANGED:
+            return [pair for pair in scope["headers"] if pair[0] != b"upgrade"]
         override, additional = self.override_headers, self.additional_headers
         fields = _kept(scope["headers"], keep_framing=keep_framing)
         if override is not None:
@@ -152,12 +154,7 @@ class Changes:
             fields = without_named(fields)
             if not known.trusted and self._forwarding:
                 fields = [pair for pair in fields if pair[0].lower() not in _FORWARDING]
-        for given in (override, additional):
-            if given:
-                pairs = [pair for pair in _pairs(given) if pair[0].lower() not in _OURS]
-                names = {name.lower() for name, _ in pairs}
-                fields = [pair for pair in fields if pair[0].lower() not in names]
-                fields += [(name, value) for name, value in pairs if value is not None]
+            fields = _with(_with(fields, override or ()), additional or ())
         if self.override_body is not None:
             fields.append((b"content-length", b"%d" % len(self.override_body)))
             if self.content_type and not any(name.lower() == b"content-type" for name, _ in fields):
@@ -165,6 +162,8 @@ class Changes:
         return fields
 
 
+UNCHANGED = Changes()
+"""Nothing: what most calls ask for."""
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -173,6 +172,14 @@ def _kept(fields: list[Pair], *, keep_framing: bool) -> list[Pair]:
     if keep_framing:
         return [pair for pair in fields if pair[0] != b"upgrade"]
     return [pair for pair in fields if pair[0] != b"upgrade" and pair[0].lower() not in _FRAMING]
+
+
+def _with(fields: list[Pair], given: Headers) -> list[Pair]:
+    """These fields with the caller's in place of those of the same names."""
+    pairs = [pair for pair in _pairs(given) if pair[0].lower() not in _OURS]
+    names = {name.lower() for name, _ in pairs}
+    kept = [pair for pair in fields if pair[0].lower() not in names]
+    return kept + [(name, value) for name, value in pairs if value is not None]
 
 
 def without_named(fields: list[Pair]) -> list[Pair]:

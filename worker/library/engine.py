@@ -88,11 +88,6 @@ class Engine(House):
         # In no request's context: the first one's would live for as long as we do.
         self._ticker = self.loop.create_task(self._run(), name="sidebeat", context=Context())
 
-    @override
-    def may_see(self, token: bytes) -> bool:
-        """See ``lane.Service``; an app shows nothing."""
-        return False
-
     def origin(self, target: Target) -> Pool:
         """The pool that has this one backend."""
         pool = self._origins.pop(target.url, None)
@@ -195,7 +190,10 @@ class Engine(House):
 
 
 def _listen(trusted_proxies: tuple[str, ...] | None) -> Listen:
-    return Listen.model_validate({"trusted_proxies": trusted_proxies or ()})
+    """What the server in front has let pass is for it to limit."""
+    return Listen.model_validate(
+        {"trusted_proxies": trusted_proxies or (), "max_headers": 10_000, "max_header_bytes": 1 << 20}
+    )
 
 
 def _alone(url: str, tls: UpstreamTLS) -> PoolConfig:

@@ -9,7 +9,6 @@ from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
 from worker.failure import Failure, Refused
-from worker.gateway.scope import Receive as Source
 from worker.headers import pairs_of, request_head, response_fields
 from worker.http1 import BODILESS, read_response
 from worker.library.call import Changes, Timeout
@@ -115,7 +114,7 @@ def _bad_answer() -> GatewayError:
     return error_of(Failure.BAD_RESPONSE)
 
 
-async def _parts(receive: Source) -> AsyncIterator[bytes]:
+async def _parts(receive: Receive) -> AsyncIterator[bytes]:
     """A request's body as httpx takes it."""
     while True:
         message = await receive()

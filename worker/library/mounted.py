@@ -40,24 +40,34 @@ class Gateway:
     def __init__(self, config: str | Path | Config | Pools | Sequence[str], *, keeps_prefix: bool = False) -> None:
         self._config = _config_of(config)
         self._keeps_prefix = keeps_prefix
-        self._live: _Live | None = None
+        self._home: Engine | _Hosted | None = None
+        self._lane: Lane
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward one request. Mounted apps hear of no lifespan, so it begins with the first one."""
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
-        if self._live is None or not self._live.is_here:
-            self._live = _Live(self._config)
+        if self._home is None or not self._home.is_here:
+            self._open()
         if not self._keeps_prefix and scope.get("root_path"):
             scope = _without_prefix(scope)
-        await self._live.lane(scope, receive, send)
+        await self._lane(scope, receive, send)
 
     async def aclose(self) -> None:
         """Close all connections; the next request opens new ones."""
-        live, self._live = self._live, None
-        if live is not None:
-            await live.aclose()
+        home, self._home = self._home, None
+        if home is not None:
+            await home.aclose()
+
+    def _open(self) -> None:
+        """Begin on the running loop: a whole worker where there is a store to follow, else an engine."""
+        if self._config.store.url is None:
+            engine = _engine_for(self._config)
+            self._home, self._lane = engine, Lane(engine)
+        else:
+            hosted = _Hosted(self._config)
+            self._home, self._lane = hosted, Lane(hosted.runtime)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -69,52 +79,39 @@ class Gateway:
             await send({"type": "lifespan.startup.complete"})
 
 
-class _Live:
-    """A gateway at work on one loop."""
+class _Hosted:
+    """A worker of ours on a loop of somebody else's."""
 
     def __init__(self, config: Config) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.lane: Lane
-        if config.store.url is None:
-            self._engine: Engine | None = _engine_for(config)
-            self._task: asyncio.Task[None] | None = None
-            self.lane = Lane(self._engine)
-            return
         board, slot = shared_board()
-        runtime = Runtime(config, board, slot, str(os.getpid()), dict(os.environ))
-        runtime.writer.mark(booted=True)
-        self._engine = None
-        self._task = self._loop.create_task(_run(runtime), name="sidebeat")
-        self.lane = Lane(runtime)
+        self.runtime = Runtime(config, board, slot, str(os.getpid()), dict(os.environ))
+        self.runtime.writer.mark(booted=True)
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run(), name="sidebeat")
 
     @property
     def is_here(self) -> bool:
         """Whether it works, on the running loop."""
-        if self._engine is not None:
-            return self._engine.is_here
-        return self._task is not None and not self._task.done() and self._loop is asyncio.get_running_loop()
+        return not self._task.done() and self._loop is asyncio.get_running_loop()
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._engine is not None:
-            await self._engine.aclose()
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
 
-
-async def _run(runtime: Runtime) -> None:
-    try:
-        await runtime.run()
-    finally:
-        runtime.writer.mark(draining=True)
-        await runtime.aclose()
+    async def _run(self) -> None:
+        try:
+            await self.runtime.run()
+        finally:
+            self.runtime.writer.mark(draining=True)
+            await self.runtime.aclose()
 
 
 def _engine_for(config: Config) -> Engine:
     proxies = tuple(str(network) for network in config.listen.trusted_proxies)
     engine = Engine(trusted_proxies=proxies)
+    engine.listen = config.listen
     engine.router = Router(config.effective_routes)
     for name, pool in config.pools.items():
         engine.use(name, pool)

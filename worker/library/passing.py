@@ -1,18 +1,19 @@
 """The client's side of one call: the answer's head goes to the caller, its body to whoever sends the response."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 from typing_extensions import override
 
+from worker.answer import Fields
 from worker.dispatch import check_forwardable
 from worker.failure import Failure, Refused
 from worker.gateway.request import RequestSide
 from worker.gateway.scope import Message, Receive, Scope, Send
 from worker.headers import Peer
 from worker.http1 import RequestHead, ResponseHead
-from worker.library.call import Call, Pair, Patience
+from worker.library.call import Call, Patience
 from worker.library.engine import Engine
-from worker.library.problems import CutShortError, error_of
+from worker.library.problems import NOBODY, CutShortError, error_of
 from worker.pool import Pool
 from worker.route import Destination
 
@@ -181,13 +182,15 @@ class Passing(RequestSide):
         self._has_answer = True
         start = self._start_of(head, streams=not done)
         self.status, self.fields = start["status"], start["headers"]
+        if b"date" not in head.special:  # what dates it is the server in front, and some clients refuse two dates
+            self.fields = [pair for pair in self.fields if pair[0] != b"date"]
         self._takes_trailers = "http.response.trailers" in (self._scope.get("extensions") or {})
         self.body(body, b"", done=done)
 
     @override
-    def _refuse(self, failure: Failure, fields: bytes, retry_s: int = 1, said: Sequence[Pair] = ()) -> None:
+    def _refuse(self, failure: Failure, fields: bytes, retry_s: int = 1, said: Fields = ()) -> None:
         self._failure = failure
-        self._retry_s = retry_s if failure in (Failure.NO_BACKEND, Failure.QUEUE_FULL, Failure.QUEUE_TIMEOUT) else None
+        self._retry_s = retry_s if failure in NOBODY else None
         self._over = True
         self._tell()
 

@@ -6,7 +6,7 @@ An app written for fastapi-reverse-proxy 0.2.0 catches what httpx raises, one fo
 import httpx
 from fastapi import HTTPException
 
-from worker.failure import STATUS, Failure
+from worker.failure import CROWDED, STATUS, Failure
 
 
 class GatewayError(HTTPException):
@@ -46,6 +46,9 @@ class CutShortError(httpx.RemoteProtocolError):
     """The response broke off after it had begun; raised where the rest of it was awaited."""
 
 
+NOBODY = frozenset({Failure.NO_BACKEND, *CROWDED})
+"""Nobody is eligible, or nobody had a place in time: worth another try in a moment."""
+
 _KINDS: dict[Failure, tuple[type[GatewayError], str]] = {
     Failure.REFUSED: (ConnectFailedError, "Bad Gateway"),
     Failure.UNREACHABLE: (ConnectFailedError, "Bad Gateway"),
@@ -55,9 +58,7 @@ _KINDS: dict[Failure, tuple[type[GatewayError], str]] = {
     Failure.CONNECT_TIMEOUT: (ConnectTimeoutError, "Gateway Timeout"),
     Failure.RESPONSE_TIMEOUT: (AnswerTimeoutError, "Upstream Read Timeout"),
     Failure.OVERALL_TIMEOUT: (AnswerTimeoutError, "Upstream Read Timeout"),
-    Failure.NO_BACKEND: (GatewayError, "Service Unavailable: No healthy backends available or all over limit"),
-    Failure.QUEUE_TIMEOUT: (GatewayError, "Service Unavailable: No healthy backends available or all over limit"),
-    Failure.QUEUE_FULL: (GatewayError, "Service Unavailable: No healthy backends available or all over limit"),
+    **dict.fromkeys(NOBODY, (GatewayError, "Service Unavailable: No healthy backends available or all over limit")),
 }
 """The class and the text: 0.4.0's own, of its ``handle_proxy_exception`` and of its balancer."""
 

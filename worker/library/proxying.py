@@ -6,10 +6,10 @@ import httpx
 from starlette.requests import Request
 from starlette.responses import Response
 
-from worker.failure import Refused
+from worker.failure import CLIENT_CLOSED_REQUEST, Refused
 from worker.gateway.scope import Receive
 from worker.headers import Peer
-from worker.library.call import Changes, Headers, Timeout, patience_of
+from worker.library.call import UNCHANGED, Changes, Headers, Timeout, patience_of
 from worker.library.client import client_of, engine_of, hooks_of, is_foreign
 from worker.library.draft import Draft, draft_of, is_unannounced, way_to
 from worker.library.engine import Engine
@@ -22,9 +22,6 @@ from worker.library.target import Target, target_of
 from worker.library.upload import upload_of
 from worker.pool import Pool
 
-CLIENT_CLOSED_REQUEST = 499
-"""nginx's word for a client that has left; nobody reads it."""
-UNCHANGED = Changes()
 _NO_WISHES = (None,) * 6
 
 

@@ -75,6 +75,8 @@ def unbuffered(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
 
     On every response where the backend says nothing of it, as fastapi-reverse-proxy promises.
     """
-    if not any(name == b"x-accel-buffering" for name, _ in fields):
-        fields.append(_UNBUFFERED)
+    for name, _ in fields:
+        if name == b"x-accel-buffering":
+            return fields
+    fields.append(_UNBUFFERED)
     return fields

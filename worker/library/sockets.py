@@ -8,13 +8,14 @@ from fastapi import WebSocketException
 from starlette.websockets import WebSocket, WebSocketState
 from typing_extensions import override
 
+from worker.answer import Fields
 from worker.dispatch import check_forwardable
 from worker.failure import Failure, Refused
 from worker.gateway.leg import Leg
-from worker.gateway.scope import Message, Receive, Scope, handshake_of
+from worker.gateway.scope import Message, Scope, handshake_of
 from worker.gateway.websocket import WebSocketSide
 from worker.headers import Peer
-from worker.library.call import FOREVER, Call, Changes, Headers, Pair, Patience
+from worker.library.call import FOREVER, Call, Changes, Headers, Patience
 from worker.library.client import client_of, engine_of
 from worker.library.draft import way_to
 from worker.library.engine import Engine
@@ -44,10 +45,11 @@ async def proxy_pass_websocket(
     *,
     override_host: str | None = None,
 ) -> None:
-    """Forward a WebSocket that is not accepted yet to ``host``, until both ends have closed.
+    """Forward a WebSocket to ``host``, until both ends have closed.
 
     The client's subprotocols are offered to the backend, and the client is accepted with the backend's choice. Close
     codes and reasons go both ways; a backend that refuses the handshake is heard by the client with its own status.
+    A client that the app has accepted already can only be closed, with 1008.
 
     Args:
         websocket: FastAPI's or Starlette's.
@@ -103,6 +105,7 @@ class _Side(WebSocketSide):
     """The client's side. ``failure`` is why nobody answered; None: somebody did, or the client left."""
 
     failure: Failure | None = None
+    _has_asked = False
 
     def __init__(
         self,
@@ -116,7 +119,10 @@ class _Side(WebSocketSide):
     ) -> None:
         scope = websocket.scope
         known = engine.peers.of(scope)
-        super().__init__(engine, engine.loop, changes.peer(known), scope, _receive_of(websocket), websocket.send)
+        super().__init__(engine, engine.loop, changes.peer(known), scope, self._next, websocket.send)
+        self._websocket = websocket
+        self._ready = asyncio.Event()
+        self._is_accepted = websocket.application_state is WebSocketState.CONNECTED
         self._engine, self._pool, self._patience = engine, pool, patience
         self._offer = list(subprotocols or scope.get("subprotocols") or ())
         self._asked = _scope_of(scope, target, changes, known)
@@ -136,8 +142,32 @@ class _Side(WebSocketSide):
         self._exchange = exchange
         exchange.start()
 
+    async def _next(self) -> Message:
+        """``receive`` from the client's wish to connect on, which somebody before us may have had, and granted."""
+        if not self._has_asked:
+            self._has_asked = True
+            if self._websocket.client_state is not WebSocketState.CONNECTING:
+                return {"type": "websocket.connect"}
+        elif self._is_accepted:
+            await self._ready.wait()  # a backend that is not there yet would not hear what it says
+        return await self._websocket.receive()
+
     @override
-    def _refuse(self, failure: Failure, fields: bytes, retry_s: int = 1, said: Sequence[Pair] = ()) -> None:
+    def _put(self, message: Message) -> None:
+        """See ``Side``; a client is accepted once."""
+        if self._is_accepted and message["type"] == "websocket.accept":
+            self._ready.set()
+        else:
+            super()._put(message)
+
+    @property
+    @override
+    def _can_answer(self) -> bool:
+        """See ``WebSocketSide``; once it is accepted, a client can only be closed."""
+        return not self._is_accepted and super()._can_answer
+
+    @override
+    def _refuse(self, failure: Failure, fields: bytes, retry_s: int = 1, said: Fields = ()) -> None:
         """Nobody is told: the caller may try elsewhere."""
         self.failure = failure
         self._over = True
@@ -150,15 +180,3 @@ def _scope_of(scope: Scope, target: Target, changes: Changes, known: Peer) -> Sc
     path, _, query = asked.partition(b"?")
     fields = changes.fields(scope, known, keep_framing=False)
     return {**scope, "raw_path": path, "query_string": query, "headers": fields}
-
-
-def _receive_of(websocket: WebSocket) -> Receive:
-    """``receive`` from the client's wish to connect on, which somebody before us may have had."""
-    if websocket.client_state is WebSocketState.CONNECTING:
-        return websocket.receive
-    first: list[Message] = [{"type": "websocket.connect"}]
-
-    async def receive() -> Message:
-        return first.pop() if first else await websocket.receive()
-
-    return receive

@@ -59,7 +59,7 @@ def path_of(scope: Scope) -> bytes:
     if raw:
         raw = raw.partition(b"?")[0]  # some servers and test clients leave the query there
         text = raw.decode("latin-1")
-        if path in (text, unquote(text)):  # which is how servers read it, bytes that are no text included
+        if path == text or path == unquote(text):  # which is how servers read it
             return raw
     return quote(path, safe=_SAFE.replace("%", "").replace("?", "")).encode()
 

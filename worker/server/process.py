@@ -106,7 +106,7 @@ class SidebeatWorker(UvicornWorker):  # type: ignore[misc] # it ships no types
         runtime.writer.applied(handover.number)
         front = Front(load_app(listen.app), runtime) if listen.app else None
         self.config.app = app = create_app(runtime)
-        app.include_router(explain_routes(runtime))
+        app.router.routes += explain_routes(runtime).routes  # one by one, so that the index names them
         self.server = Server(self.config, runtime, is_admin=crew.is_admin, front=front)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, runtime.reopen_logs)
         try:

@@ -4,7 +4,7 @@ Everything is what the pool itself goes by, asked of it; nothing is taken, claim
 """
 
 from worker.survey.prospect import Prospect, odds_of, prospect_of
-from worker.survey.stand import Stand, stands_of
-from worker.survey.words import drawback, exclusion, reason_of_tier
+from worker.survey.stand import Stand, ms, stands_of
+from worker.survey.words import reason_of_tier
 
-__all__ = ["Prospect", "Stand", "drawback", "exclusion", "odds_of", "prospect_of", "reason_of_tier", "stands_of"]
+__all__ = ["Prospect", "Stand", "ms", "odds_of", "prospect_of", "reason_of_tier", "stands_of"]

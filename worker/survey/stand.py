@@ -9,7 +9,7 @@ from worker.pick import Odds, Zoned
 from worker.pool import Pool
 from worker.survey.prospect import Prospect
 from worker.survey.words import drawback, exclusion
-from worker.view import Place
+from worker.view import Eligibility
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class Stand:
     admin: str
     weight: float
     ramp: float | None
-    in_flight: int
+    inflight: int
     latency_ms: float | None
     probe_ms: float | None
     cost: float | None
@@ -51,11 +51,11 @@ Figures = Mapping[int, Mapping[str, float]]
 def stands_of(pool: Pool, prospect: Prospect, odds: Odds, now: float, most: int | None = None) -> tuple[Stand, ...]:
     """All of a pool, or the first so many, in the order of the config; changes nothing, as ``odds_of``."""
     figures = pool.policy.twin().figures(now)
-    return tuple(_stand(pool, place, prospect, odds, figures, now) for place in pool.places(now)[:most])
+    return tuple(_stand(pool, member, prospect, odds, figures, now) for member in pool.eligibility(now)[:most])
 
 
-def _stand(pool: Pool, place: Place, prospect: Prospect, odds: Odds, figures: Figures, now: float) -> Stand:
-    candidate, verdict = place.candidate, place.verdict
+def _stand(pool: Pool, member: Eligibility, prospect: Prospect, odds: Odds, figures: Figures, now: float) -> Stand:
+    candidate, verdict = member.candidate, member.verdict
     backend, row = candidate.backend, candidate.row
     is_eligible, known = row in figures, figures.get(row, {})
     ramp = known["weight"] / candidate.weight if is_eligible and "weight" in known else None
@@ -66,15 +66,15 @@ def _stand(pool: Pool, place: Place, prospect: Prospect, odds: Odds, figures: Fi
         zone=backend.zone,
         backup=backend.backup,
         eligible=is_eligible,
-        cause=_cause(pool, place, prospect, ramp, now, is_eligible=is_eligible),
+        cause=_cause(pool, member, prospect, ramp, now, is_eligible=is_eligible),
         state=verdict.state,
         reason=verdict.reason,
         admin=verdict.admin,
         weight=candidate.weight,
         ramp=ramp,
-        in_flight=pool.writer.cells.in_flight(row),
-        latency_ms=_ms(known.get("latency_s", _measured_s(pool, row, now))),
-        probe_ms=_ms(known.get("probe_s")),
+        inflight=pool.writer.cells.in_flight(row),
+        latency_ms=ms(known.get("latency_s", _measured_s(pool, row, now))),
+        probe_ms=ms(known.get("probe_s")),
         cost=known.get("cost"),
         credit=known.get("credit"),
         probability=odds.rows.get(row, 0.0),
@@ -83,12 +83,14 @@ def _stand(pool: Pool, place: Place, prospect: Prospect, odds: Odds, figures: Fi
     )
 
 
-def _cause(pool: Pool, place: Place, prospect: Prospect, ramp: float | None, now: float, *, is_eligible: bool) -> str:
+def _cause(
+    pool: Pool, member: Eligibility, prospect: Prospect, ramp: float | None, now: float, *, is_eligible: bool
+) -> str:
     if not is_eligible:
-        return exclusion(place, pool.selection.tier, now)
-    row, policy = place.candidate.row, pool.policy
+        return exclusion(member, pool.selection.tier, now)
+    row, policy = member.candidate.row, pool.policy
     is_far = isinstance(policy, Zoned) and policy.leaves_out(row)
-    return drawback(place, now, ramp, is_full=row in prospect.full, is_far=is_far)
+    return drawback(member, now, ramp, is_full=row in prospect.full, is_far=is_far)
 
 
 def _limits(pool: Pool, row: int, now: float) -> tuple[int | None, int | None]:
@@ -108,5 +110,6 @@ def _measured_s(pool: Pool, row: int, now: float) -> float | None:
     return total / samples if samples > 0 else None
 
 
-def _ms(seconds: float | None) -> float | None:
+def ms(seconds: float | None) -> float | None:
+    """Seconds as records have them: milliseconds, to the microsecond; None stays None."""
     return None if seconds is None else round(seconds * 1_000, 3)

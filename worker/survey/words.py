@@ -2,7 +2,7 @@
 
 from sidecar.contract.model import Admin
 from worker.outlier import Phase
-from worker.view import Freshness, Place, Tier
+from worker.view import Eligibility, Freshness, Tier
 
 _TIERS = {
     Tier.HEALTHY: "healthy ones come first",
@@ -25,12 +25,12 @@ def reason_of_tier(tier: Tier, freshness: Freshness) -> str:
     return "; ".join(filter(None, (_TIERS[tier], _FRESHNESS.get(freshness))))
 
 
-def exclusion(place: Place, chosen: Tier, now: float) -> str:
+def exclusion(member: Eligibility, chosen: Tier, now: float) -> str:
     """Why a backend is not among the candidates, which come from the tier ``chosen``."""
-    if place.tier is Tier.NONE:
-        return _taken_out(place)
-    standing = place.standing
-    match place.phase:
+    if member.tier is Tier.NONE:
+        return _taken_out(member)
+    standing = member.standing
+    match member.phase:
         case Phase.OUT:
             left_s = standing.ejected_until - now
             return f"ejected on this host for {left_s:.1f} s more ({standing.ejections} in a row)"
@@ -39,30 +39,30 @@ def exclusion(place: Place, chosen: Tier, now: float) -> str:
         case Phase.TRIAL:
             return "ejected on this host; that time is over, and one request tries it now"
         case Phase.IN:
-            return _passed_over(place, chosen, now)
+            return _passed_over(member, chosen, now)
 
 
-def _taken_out(place: Place) -> str:
-    if place.verdict.admin is not Admin.READY:
-        return f"{place.verdict.admin}, as an operator asked"
+def _taken_out(member: Eligibility) -> str:
+    if member.verdict.admin is not Admin.READY:
+        return f"{member.verdict.admin}, as an operator asked"
     return "its weight is 0"
 
 
-def _passed_over(place: Place, chosen: Tier, now: float) -> str:
-    if place.ejected_until > now:
-        return f"ejected for the whole fleet for {place.ejected_until - now:.1f} s more"
-    if place.tier is Tier.PANIC:
-        return f"{place.verdict.state}: {place.verdict.reason}"
-    if place.standing.skip_until > now:
-        return f"nobody was there a moment ago; left alone for {place.standing.skip_until - now:.1f} s"
-    return f"it is {place.tier}, and {chosen} goes first"
+def _passed_over(member: Eligibility, chosen: Tier, now: float) -> str:
+    if member.ejected_until > now:
+        return f"ejected for the whole fleet for {member.ejected_until - now:.1f} s more"
+    if member.tier is Tier.PANIC:
+        return f"{member.verdict.state}: {member.verdict.reason}"
+    if member.standing.skip_until > now:
+        return f"nobody was there a moment ago; left alone for {member.standing.skip_until - now:.1f} s"
+    return f"it is {member.tier}, and {chosen} goes first"
 
 
-def drawback(place: Place, now: float, ramp: float | None, *, is_full: bool, is_far: bool) -> str:
+def drawback(member: Eligibility, now: float, ramp: float | None, *, is_full: bool, is_far: bool) -> str:
     """What stands against one that is a candidate; empty for nothing.
 
     Args:
-        place: where it stands.
+        member: where it stands.
         now: monotonic.
         ramp: the share of its weight that it counts with; None: weights do not matter.
         is_full: it takes no attempt just now.
@@ -74,6 +74,6 @@ def drawback(place: Place, now: float, ramp: float | None, *, is_full: bool, is_
     if is_far:
         parts.append("its zone is another one, and enough of ours is there")
     if ramp is not None and ramp < 1:
-        left_s = place.candidate.ramp_until - now
+        left_s = member.candidate.ramp_until - now
         parts.append(f"slow start: it counts with {ramp:.0%} of its weight, in {left_s:.1f} s with all")
     return "; ".join(parts)

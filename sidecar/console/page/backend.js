@@ -90,9 +90,10 @@ export class BackendRow {
     this.#detail?.update(latest);
   }
 
-  /** It left the pool. */
+  /** It left the pool, or what is shown of it. */
   destroy() {
     this.#forget();
+    this.#spark.destroy();
     this.#detail?.destroy();
   }
 

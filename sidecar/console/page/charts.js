@@ -58,6 +58,13 @@ export class Sparkline {
     this.#plot?.redraw();
   }
 
+  /** The line is gone for good. */
+  destroy() {
+    sight.unobserve(this.#node);
+    sizes.unobserve(this.#node);
+    this.#plot?.destroy();
+  }
+
   #draw() {
     if (!this.#isVisible || !this.#width || !this.#latest) return;
     const { history, column } = this.#latest;

@@ -6,7 +6,7 @@
 import { duration, plural } from "./figures.js";
 
 /** A heartbeat comes each second; a view older than this is stale to the workers, too. */
-const SILENT_MS = 3_000;
+export const STALE_MS = 3_000;
 
 /** What a standing's kind is worth to somebody who looks for trouble: the greatest first. */
 const GRAVITY = ["unhealthy", "ejected", "degraded", "unknown", "draining", "drained", "maint", "warming", "healthy"];
@@ -88,7 +88,7 @@ export function poolTrouble(pool) {
   if (pool.problem) return pool.problem;
   const known = pool.age_ms === null ? "" : `; what you see is ${duration(pool.age_ms)} old`;
   if (!pool.leader) return `no monitor leads: nobody probes, and the workers route on what they know${known}`;
-  if (pool.age_ms !== null && pool.age_ms > SILENT_MS) return `its monitor is silent${known}`;
+  if (pool.age_ms !== null && pool.age_ms > STALE_MS) return `its monitor is silent${known}`;
   if (pool.suspect) return `the monitor mistrusts its own probes and holds its verdicts: ${pool.suspect}`;
   const backends = Object.values(pool.backends);
   if (backends.length && !backends.some(takesTraffic)) return "no backend takes traffic";

@@ -2,11 +2,10 @@
 
 import { Keyed, make, mark, shape, write } from "./dom.js";
 import { count, duration, plural } from "./figures.js";
-import { lag } from "./words.js";
+import { lag, STALE_MS } from "./words.js";
 
 /** More than this are a long list, which is opened by who wants it. */
 const FEW = 8;
-const STALE_MS = 3_000;
 const COLUMNS = ["Worker", "Pid", "Applied epoch", "View age", "Heard from", "Requests", "Streams", "Tunnels", "Idle"];
 
 export class Workers {

@@ -14,6 +14,8 @@ FEW_FILES = 4_096
 """Two for each request under way; 1,024 is what a shell gives by default."""
 OWN_FILES = 64
 """What a worker opens beside connections: sockets, the board, the store, logs."""
+REST_S = 2.0
+"""After the workers: the master, the monitor and the store."""
 
 
 def timing(facts: Facts) -> Iterator[Finding]:
@@ -44,7 +46,7 @@ def stopping(facts: Facts) -> Iterator[Finding]:
     """Whether whoever stops us waits until we have drained."""
     if facts.config is None:
         return
-    ours_s = facts.config.listen.graceful_timeout_s + 2
+    ours_s = facts.config.listen.graceful_timeout_s + REST_S
     if facts.machine.kill_after is None:
         yield ok("stopping", f"a drain takes up to {ours_s:g} s; whoever stops us has to wait for as long")
         return

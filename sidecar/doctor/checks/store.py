@@ -80,9 +80,7 @@ def _openings(facts: Facts) -> Iterator[Finding]:
     if store.is_open:
         yield fail("access", "the store asks for no password: whoever reaches it can take every backend down", ACL)
     if not store.is_encrypted:
-        yield warn(
-            "access", "passwords and views pass in clear", "use rediss:// (TLS), or a private network and say so here"
-        )
+        yield warn("access", "passwords and views pass in clear", "use rediss:// (TLS), or have the network be private")
     if not store.is_open and store.user == "default" and _may_all(store.rules):
         yield warn("access", "we are the user default, who may do everything there", ACL)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidecar.contract.config import Config, ConfigError, load
-from sidecar.contract.masters import MASTER, MONITOR, find_masters
+from sidecar.contract.masters import MASTER, MONITOR, find_masters, program_of
 from sidecar.doctor.facts import MachineFacts
 
 _OPEN_FILES = re.compile(r"^Max open files\s+(\d+)", re.MULTILINE)
@@ -70,7 +70,7 @@ def machine_facts(namespace: str, environ: Mapping[str, str]) -> MachineFacts:
     if process is None:
         return MachineFacts()
     refusals = {
-        f"{'monitor' if kind == MONITOR else 'worker'} (pid {each.pid})": each.refusal
+        f"{program_of(kind)} (pid {each.pid})": each.refusal
         for kind in (MONITOR, MASTER)
         for each in find_masters(namespace, environ, kind)
         if each.refusal

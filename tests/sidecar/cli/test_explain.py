@@ -17,6 +17,8 @@ from sidecar.contract.token import issuing
         (["explain", "/x"], 1, "no workers of the namespace 'default' run here"),
         (["explain", "/x", "--admin", "nowhere"], 2, "--admin: 'nowhere' is not HOST:PORT"),
         (["explain", "/x", "--admin", "unix:/nowhere/a.sock"], 1, "the workers do not answer on unix:/nowhere/a.sock"),
+        (["explain", "/x", "--from", "me"], 2, "--from: 'me' is no IP address"),
+        (["explain", "--tokn"], 2, "(see `sidebeat explain --help`)"),
         (["explain", "--token", "GET", "/x"], 2, "a token is for any request"),
         (["explain", "--token", "--ttl", "0"], 2, "is not a time like 30s, 10m or 2h"),
         (["explain", "--token", "--ttl", "25h"], 2, "is not a time like 30s, 10m or 2h"),

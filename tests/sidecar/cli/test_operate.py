@@ -143,7 +143,7 @@ def test_a_backend_that_nothing_was_published_of_may_take_traffic(
     [
         (("drain", "api/c"), "the pool api@web-1 has no backend 'c', only a, b"),
         (("ready", "web/a"), "there is no pool 'web', only api@web-1"),
-        (("maint", "api"), "'api' is not POOL/BACKEND"),
+        (("maint", "api"), "'api' is not POOL/BACKEND, like api/alpha"),
         (("weight", "api/a", "-1"), "a weight is a number from 0 to 256, or default, not '-1'"),
         (("weight", "api/a", "300"), "a weight is a number from 0 to 256, or default, not '300'"),
         (("weight", "api/a", "nan"), "a weight is a number from 0 to 256, or default, not 'nan'"),

@@ -23,6 +23,8 @@ ON_A_TERMINAL = """
 import fcntl, os, pty, re, signal, struct, sys, termios
 pid, terminal = pty.fork()
 if not pid:
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)  # GNU readline exports them, and they would be believed over the terminal
     os.environ["TERM"] = "xterm"
     os.execv(sys.executable, [sys.executable, "-P", "-m", "sidecar", "top", *sys.argv[1:]])
 def resize(lines, columns):
@@ -41,7 +43,7 @@ try:
             os.write(terminal, b"q")
 except OSError:
     pass
-print("left the screen:", seen.endswith(b"\\x1b[?25h\\x1b[?1049l") or b"\\x1b[?1049l" in seen)
+print("left the screen:", b"\\x1b[?1049l" in seen)
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
 

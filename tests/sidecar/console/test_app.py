@@ -7,28 +7,12 @@ import pytest
 from redis.asyncio import Redis
 
 from consoles import BEARER, asking, setting
-from published import publish
 from redis_server import RedisServer
 from sidecar.admin import read
 from sidecar.console.pages import read_files
-from sidecar.contract.connect import connect
 from sidecar.contract.keys import PoolKeys
-from sidecar.contract.model import Admin, Health, Intent, Verdict
+from sidecar.contract.model import Admin, Intent
 from sidecar.status import read_status
-
-A, B = (Verdict(id=name, url=f"http://{name}:1", state=Health.HEALTHY, reason="200") for name in ("a", "/run/b"))
-
-
-@pytest.fixture
-def keys(namespace: str) -> PoolKeys:
-    return PoolKeys(namespace, "api")
-
-
-@pytest.fixture
-async def store(shared_redis: RedisServer, keys: PoolKeys):
-    async with connect(shared_redis.url) as store:
-        await publish(store, keys, A, B)
-        yield store
 
 
 @pytest.fixture
@@ -139,5 +123,5 @@ async def test_the_page_is_sent_once_and_then_only_when_it_changed(client):
 
 def test_files_are_known_by_their_path_below_the_page(tmp_path):
     (tmp_path / "lib").mkdir()
-    (tmp_path / "lib" / "x.mjs").write_text("export {}")
-    assert read_files(tmp_path)["lib/x.mjs"].media_type == "text/javascript; charset=utf-8"
+    (tmp_path / "lib" / "x.js").write_text("export {}")
+    assert read_files(tmp_path)["lib/x.js"].media_type == "text/javascript; charset=utf-8"

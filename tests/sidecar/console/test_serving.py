@@ -20,25 +20,12 @@ from published import publish
 from raw_client import RawClient
 from redis_server import RedisServer
 from sidecar.console.serving import Console
-from sidecar.contract.connect import connect
 from sidecar.contract.keys import PoolKeys
 from sidecar.contract.model import Health, Verdict
 from waiting import eventually
 
-UP = Verdict(id="a", url="http://a:1", state=Health.HEALTHY, reason="200")
+DOWN = Verdict(id="a", url="http://a:1", state=Health.UNHEALTHY, reason="connection refused")
 DRAIN = "/api/pools/api/backends/a/drain"
-
-
-@pytest.fixture
-def keys(namespace: str) -> PoolKeys:
-    return PoolKeys(namespace, "api")
-
-
-@pytest.fixture
-async def store(shared_redis: RedisServer, keys: PoolKeys):
-    async with connect(shared_redis.url) as store:
-        await publish(store, keys, UP)
-        yield store
 
 
 async def frames(client: AsyncClient) -> AsyncGenerator[tuple[str, Any]]:
@@ -70,7 +57,7 @@ async def test_the_stream_shows_the_status_and_a_change_of_verdict(
         stream = frames(client)
         shown = await until(stream, "status")
         assert shown["pools"]["api"]["backends"]["a"]["state"] == "healthy"
-        await publish(store, keys, replace(UP, state=Health.UNHEALTHY, reason="connection refused"))
+        await publish(store, keys, DOWN)
         change: Any = {
             "epoch": "5",
             "backend": "a",

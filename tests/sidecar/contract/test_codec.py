@@ -110,6 +110,7 @@ def test_a_report_comes_back_as_it_was(report):
 
 @pytest.mark.parametrize("change", [
     {"backend:a": '{"first_bytes": [1, -1]}'}, {"backend:a": '{"first_bytes": [true]}'},
+    {"backend:a": '{"latency_s": NaN}'}, {"backend:a": '{"latency_s": "1"}'}, {"backend:a": "{},{}"},
     {"slot": "x"}, {"pid": ""}, {"backend:a": "{"}, {"backend:a": "[]"}, {"heartbeat": f"-{10**400}"},
     {"applied_epoch": f"-{10**400}"}, {"view_age_ms": f"{10**400}"}, {"backend:a": f'{{"latency_s":{10**400}}}'},
 ])  # fmt: skip

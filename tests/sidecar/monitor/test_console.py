@@ -181,11 +181,11 @@ async def test_a_reload_switches_it_on_and_off_and_gives_it_another_token(monito
         assert await status_of_login() == 401
         write(f'token = "{"x" * 20}"')
 
-        async def is_let_in() -> bool:
-            return await status_of_login() == 204
+        async def is_not_in_a_file() -> bool:
+            return (await monitors.session())["token_file"] is None
 
-        await eventually(is_let_in, every=0.5)
-        assert (await monitors.session())["token_file"] is None
+        await eventually(is_not_in_a_file)
+        assert await status_of_login() == 204
         write("enabled = false")
         await eventually(is_closed)
         write("")

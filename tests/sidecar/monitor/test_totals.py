@@ -59,8 +59,10 @@ def test_workers_long_gone_are_kept_as_a_sum(monkeypatch):
 @given(
     rounds=st.lists(
         st.lists(
-            st.tuples(st.integers(0, 2), st.sampled_from(["x", "y"]), st.sampled_from(["a", "b"]), st.integers(0, 9))
-        )
+            st.tuples(st.integers(0, 2), st.sampled_from(["x", "y"]), st.sampled_from(["a", "b"]), st.integers(0, 9)),
+            max_size=4,
+        ),
+        max_size=6,
     )
 )
 def test_no_total_ever_falls(rounds: list[list[tuple[int, str, str, int]]]):

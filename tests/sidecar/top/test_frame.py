@@ -86,6 +86,22 @@ async def test_a_frame_for_a_pipe_leaves_nothing_out_and_says_why(pool: PoolStat
     assert any("30.0 ms" in line and "slowest of its pool, though its probe took 4.2 ms" in line for line in lines)
 
 
+async def test_a_slow_backend_whose_probes_are_slow_too_is_said_to_be_slow_altogether(pool: PoolStatus):
+    slow = with_times(pool, b0=10, b1=12, b2=30)
+    slow = replace(slow, backends={**slow.backends, "b2": replace(slow.backends["b2"], probe_ms=25.0)})
+    lines = text_of(Frame(status=Status(namespace="default", now_ms=EPOCH, pools={"api": slow})))
+    assert any("slowest of its pool, and its probe took 25.0 ms" in line for line in lines)
+
+
+async def test_the_names_of_backends_are_whole_on_a_narrow_terminal(pool: PoolStatus):
+    """They were cut to "127.0.0." each, and nobody could tell which of them was slow."""
+    named = {f"127.0.0.1:{number}": each for number, each in enumerate(pool.backends.values(), 18081)}
+    pools = {"api": with_times(replace(pool, backends=named), **{"127.0.0.1:18082": 400})}
+    lines = text_of(Frame(status=Status(namespace="default", now_ms=EPOCH, pools=pools)), size=(80, 40))
+    assert max(map(len, lines)) <= 80
+    assert sum(line.startswith(tuple(f" {name} " for name in named)) for line in lines) == len(named)
+
+
 async def test_a_backend_that_fails_requests_and_passes_probes_is_said_to(pool: PoolStatus):
     failing = {**pool.backends, "b3": replace(pool.backends["b3"], error_ratio=0.3)}
     pools = {"api": replace(pool, backends=failing)}

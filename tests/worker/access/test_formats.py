@@ -82,7 +82,7 @@ def test_json_says_it_all():
 def test_json_has_more_of_a_request_that_had_trouble():
     said = json.loads(line("json", TROUBLED))
     assert (said["ttfb_ms"], said["attempts"], said["failure"]) == (None, 2, "reset_before_head")
-    assert said["tried"] == [{"backend": "b1", "why": "connect_refused"}]
+    assert said["tried"] == [{"backend": "b1", "failure": "connect_refused"}]
     assert (said["messages"], said["trace_id"]) == (3, TRACE.decode())
 
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from forks import forked
 from sidecar.contract.config import parse
+from sidecar.contract.latency import BUCKETS
 from sidecar.contract.model import Tally
 from waiting import eventually_sync
-from worker.board import BUCKETS, Board, board_for, board_slots, layout
+from worker.board import Board, board_for, board_slots, layout
 from worker.board.directory import keys_of
 from worker.failure import REFUSALS, RETRY_REASONS, Failure
 

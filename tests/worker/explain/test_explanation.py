@@ -164,7 +164,7 @@ async def test_whoever_is_full_is_passed_over(start: StartRuntime):
     full = stands(await asked(runtime))["a"]
     pool.leave(row)
     assert full.eligible
-    assert (full.probability, full.in_flight) == (0.0, 1)
+    assert (full.probability, full.inflight) == (0.0, 1)
     assert full.cause == "all that it may take at a time, or in this window, is in use"
 
 

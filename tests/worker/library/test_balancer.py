@@ -79,7 +79,7 @@ def test_a_policy_that_cannot_be_is_refused(servers: list[str], policy: Any, wor
         LoadBalancer(servers, policy=policy)
 
 
-class Asked:
+class Front:
     """An app with one route through a balancer, and its client."""
 
     def __init__(self, balancer: LoadBalancer, **options: Any) -> None:
@@ -106,7 +106,7 @@ async def test_a_request_goes_to_whom_get_would_give(backend: Backend):
     async with (
         Backend(answers(500)) as ill,
         HealthChecker([ill.url, backend.url]) as checker,
-        Asked(LoadBalancer(checker), **changes) as client,
+        Front(LoadBalancer(checker), **changes) as client,
     ):
         response = await client.get("/v1?x=1")
     assert (response.status_code, response.text) == (200, "ok")
@@ -117,7 +117,7 @@ async def test_a_request_goes_to_whom_get_would_give(backend: Backend):
 @pytest.mark.parametrize("policy", ["fastest", "p2c_ewma"])
 async def test_where_nobody_may_be_asked_the_answer_is_503(backend: Backend, policy: Any):
     checker = told([{"host": backend.url, "maxrequests": 0}], 1.0)
-    async with Asked(LoadBalancer(checker, policy=policy)) as client:
+    async with Front(LoadBalancer(checker, policy=policy)) as client:
         response = await client.get("/")
     assert (response.status_code, response.text) == (503, NOBODY)
     assert not backend.requests
@@ -145,7 +145,7 @@ async def test_by_a_policy_of_ours_a_request_is_tried_elsewhere(backend: Backend
         servers = [dead.url, backend.url]
         balancer = LoadBalancer(HealthChecker(servers) if watched else servers, policy="round_robin")
         dead.refuse()
-        async with Asked(balancer) as client:
+        async with Front(balancer) as client:
             assert {(await client.get("/")).status_code for _ in range(4)} == {200}
         assert balancer.get() in servers
 
@@ -154,7 +154,7 @@ async def test_traffic_that_meets_nobody_has_the_checker_look_at_once(backend: B
     async with (
         Backend() as dying,
         HealthChecker([dying.url, backend.url], 60) as checker,
-        Asked(LoadBalancer(checker, policy="round_robin")) as client,
+        Front(LoadBalancer(checker, policy="round_robin")) as client,
     ):
         dying.refuse()
         for _ in range(2):
@@ -164,7 +164,7 @@ async def test_traffic_that_meets_nobody_has_the_checker_look_at_once(backend: B
 
 async def test_whoever_fails_again_and_again_is_put_out_by_traffic_alone(backend: Backend):
     async with Backend(answers(500)) as failing:
-        async with Asked(LoadBalancer([failing.url, backend.url], policy="round_robin")) as client:
+        async with Front(LoadBalancer([failing.url, backend.url], policy="round_robin")) as client:
             statuses = Counter([(await client.get("/")).status_code for _ in range(40)])
         assert len(failing.requests) == statuses[500] == 5
 
@@ -172,7 +172,7 @@ async def test_whoever_fails_again_and_again_is_put_out_by_traffic_alone(backend
 async def test_by_a_policy_of_ours_limits_hold_as_well(backend: Backend):
     balancer = LoadBalancer(told([backend.url], 1.0), policy="least_request")
     balancer.max_requests = 3
-    async with Asked(balancer) as client:
+    async with Front(balancer) as client:
         async with asyncio.TaskGroup() as tasks:
             asked = [tasks.create_task(client.get("/")) for _ in range(6)]
         assert Counter(task.result().status_code for task in asked) == {200: 3, 503: 3}

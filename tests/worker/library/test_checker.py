@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from backend import Backend, Connection, Request, answers, stalls
+from rude import never_answers
 from waiting import eventually
 from worker.library import HealthChecker
 
@@ -152,12 +153,8 @@ async def test_a_checker_can_be_stopped_and_started_again(backend: Backend):
     assert asyncio.all_tasks() == tasks
 
 
-async def gone(_request: Request, connection: Connection) -> None:
-    await connection.gone()
-
-
 async def test_a_start_that_is_cancelled_leaves_nothing_behind():
-    async with Backend(gone) as hanging:
+    async with Backend(never_answers()) as hanging:
         tasks = asyncio.all_tasks()
         checker = HealthChecker([hanging.url])
         starting = asyncio.get_running_loop().create_task(checker.start())
@@ -166,6 +163,28 @@ async def test_a_start_that_is_cancelled_leaves_nothing_behind():
         await asyncio.wait([starting])
         await eventually(lambda: not hanging.connections_open)
         assert asyncio.all_tasks() == tasks
+
+
+async def test_who_gives_up_waiting_for_anothers_start_ends_nothing(backend: Backend):
+    told = asyncio.Event()
+
+    async def waits(_request: Request, connection: Connection) -> None:
+        await told.wait()
+        await connection.respond()
+
+    backend.handler = waits
+    checker = HealthChecker([backend.url])
+    async with asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(checker.start())
+        await eventually(lambda: backend.requests)
+        second = tasks.create_task(checker.start())
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.wait([second])
+        assert not first.done()
+        told.set()
+    assert checker.status[backend.url] > 0
+    await checker.stop()
 
 
 def test_a_checker_outlives_its_event_loop():

@@ -9,6 +9,7 @@ from httpx import ASGITransport, AsyncClient
 from redis.asyncio import Redis
 
 from backend import Backend
+from published import now_ms
 from redis_server import RedisServer
 from sidecar.contract.codec import backend_hash, encode_view, report_from_hash
 from sidecar.contract.connect import connect
@@ -29,10 +30,9 @@ async def store(shared_redis: RedisServer) -> AsyncIterator[Redis]:
 
 async def publish(store: Redis, keys: PoolKeys, probe_ms: Mapping[str, float], *verdicts: Verdict) -> None:
     """As the monitor would; each time another epoch."""
-    seconds, micros = await store.time()
-    now_ms = int(seconds) * 1000 + int(micros) // 1000
-    view = View(epoch=now_ms, store_id="s", backends={each.id: each for each in verdicts})
-    beat: dict[str, str | int] = {"seq": now_ms, "epoch": now_ms, "store_id": "s", "redis_ms": now_ms}
+    now = await now_ms(store)
+    view = View(epoch=now, store_id="s", backends={each.id: each for each in verdicts})
+    beat: dict[str, str | int] = {"seq": now, "epoch": now, "store_id": "s", "redis_ms": now}
     hashes = [
         ("HSET", keys.backend(each.id), *(part for field in told.items() for part in field))
         for each in verdicts
@@ -42,7 +42,7 @@ async def publish(store: Redis, keys: PoolKeys, probe_ms: Mapping[str, float], *
     await ask(
         store, ("SET", keys.view, encode_view(view).decode()), *hashes, ("HSET", keys.beat, *fields), at_once=True
     )
-    await store.publish(keys.push, now_ms)
+    await store.publish(keys.push, now)
 
 
 async def test_what_the_monitor_says_counts_and_nobody_is_probed(
@@ -76,12 +76,28 @@ async def test_a_pool_of_loopback_addresses_is_the_hosts_own(
         assert checker.status == {url: False}
 
 
-async def test_without_a_store_an_app_starts_and_nobody_is_taken_for_down():
+async def test_without_a_store_an_app_starts_and_nobody_is_taken_for_down(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("worker.library.checker.following.LOOK_S", 0.05)
     checker = HealthChecker(["http://127.0.0.1:1"], redis_url=AWAY)
     await checker.start()
     assert checker.get_healthy_targets() == checker.targets
     await checker.check_all()
     await checker.stop()
+
+
+@pytest.mark.parametrize("turns", range(1, 5))
+async def test_who_comes_first_while_a_checker_stops_is_served_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, turns: int
+):
+    """It was an error: no task may begin in a group that ends."""
+    monkeypatch.setattr("worker.library.checker.following.LOOK_S", 0.01)
+    checker = HealthChecker(["http://127.0.0.1:1"], redis_url=AWAY)
+    await checker.start()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(checker.stop())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert LoadBalancer(checker, policy="random").get() == checker.targets[0]
 
 
 def app_over(balancer: LoadBalancer) -> FastAPI:

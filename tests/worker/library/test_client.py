@@ -1,14 +1,17 @@
 """The httpx client over our transport: httpx's habits, without what a proxy must not have."""
 
+import gc
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
-from backend import Backend, Connection, Request, answers, answers_chunked, stalls
+from backend import Backend, answers, answers_chunked, stalls
+from rude import never_ends
 from waiting import eventually
 from worker.library import ProxyClient, close_httpx_client, create_httpx_client
+from worker.library.client import YOUNG_OBJECTS, _settle
 
 
 @pytest.fixture
@@ -67,12 +70,7 @@ async def test_what_goes_wrong_is_httpxs_own_error(client: ProxyClient, backend:
 
 
 async def test_a_response_that_is_left_halfway_closes_its_connection(client: ProxyClient, backend: Backend):
-    async def endless(_request: Request, connection: Connection) -> None:
-        await connection.start_chunked()
-        await connection.chunk(b"first")
-        await connection.gone()
-
-    backend.handler = endless
+    backend.handler = never_ends(b"first")
     async with client.stream("GET", backend.url) as answer:
         async for part in answer.aiter_raw():
             assert part == b"first"
@@ -91,3 +89,14 @@ async def test_an_app_gets_one_and_closing_it_closes_its_connections(backend: Ba
     await eventually(lambda: not backend.connections_open)
     await close_httpx_client(app)
     await close_httpx_client(app)
+
+
+@pytest.mark.parametrize(("before", "after"), [(700, YOUNG_OBJECTS), (123, 123), (0, 0)])
+def test_a_collector_that_the_app_has_set_stays_so(before: int, after: int):
+    threshold = gc.get_threshold()
+    try:
+        gc.set_threshold(before)
+        _settle.__wrapped__()
+        assert gc.get_threshold()[0] == after
+    finally:
+        gc.set_threshold(*threshold)

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 
 from asked import Asked
 from backend import Backend, Connection, Request, answers
+from rude import never_answers
 from waiting import eventually
 from worker.library import GatewayError, Proxy, proxy_pass
 
@@ -25,11 +26,6 @@ class Slow:
     async def __call__(self, request: Request, connection: Connection) -> None:
         await self.told.wait()
         await connection.respond(body=request.target)
-
-
-async def waits(_request: Request, connection: Connection) -> None:
-    """A handler that never answers."""
-    await connection.gone()
 
 
 async def met(backend: Backend, asked: Asked, **changes: Any) -> list[bytes]:
@@ -66,7 +62,7 @@ async def test_a_body_that_http2_does_not_announce_arrives_as_one(backend: Backe
 @pytest.mark.parametrize("parts", [[b"four", SMUGGLED], [b"fou"]])
 async def test_a_body_of_another_length_than_was_said_is_refused(backend: Backend, parts: list[bytes]):
     """Something in front of the app has changed it; what was too much would have been the next request."""
-    backend.handler = waits
+    backend.handler = never_answers()
     asked = Asked("POST", headers=[(b"host", b"a"), (b"content-length", b"4")], parts=parts)
     with pytest.raises(GatewayError) as caught:
         await proxy_pass(asked.request, backend.url)
@@ -171,7 +167,7 @@ async def test_calls_at_the_same_time_all_send_the_whole_body(backend: Backend):
 
 
 async def test_a_client_that_leaves_is_noticed_where_its_body_is_not_wanted(backend: Backend):
-    backend.handler = waits
+    backend.handler = never_answers()
     asked = Asked("POST", headers=[(b"host", b"a"), (b"content-length", b"4")], parts=[b"four"])
     async with asyncio.TaskGroup() as tasks:
         passing = tasks.create_task(proxy_pass(asked.request, backend.url, override_body=b"mine"))
@@ -179,3 +175,21 @@ async def test_a_client_that_leaves_is_noticed_where_its_body_is_not_wanted(back
         asked.leave()
     assert passing.result().status_code == 499
     await eventually(lambda: not backend.connections_open)
+
+
+async def test_an_answer_has_one_date_at_most_and_that_is_the_backends(backend: Backend):
+    """Servers date what has none themselves; only uvicorn's could be told apart from ours."""
+    for fields in ([], [("Date", "Thu, 01 Jan 1970 00:00:00 GMT")]):
+        backend.handler, asked = answers(headers=fields), Asked()
+        await asked.answered(await proxy_pass(asked.request, backend.url))
+        dates = [value for name, value in asked.sent[0]["headers"] if name == b"date"]
+        assert dates == [value.encode() for _, value in fields]
+
+
+async def test_what_the_server_in_front_has_let_pass_is_not_too_much(backend: Backend):
+    fields = [(b"x-%d" % number, b"1") for number in range(500)]
+    asked = Asked(headers=[(b"host", b"a"), *fields])
+    assert await asked.answered(await proxy_pass(asked.request, backend.url)) == b"ok"
+    assert [
+        (name, value) for name, value in backend.requests[0].headers if name.startswith(b"x-") and name[2:].isdigit()
+    ] == fields

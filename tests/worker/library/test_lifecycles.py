@@ -5,6 +5,7 @@ import gc
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from queue import Queue
 from threading import Thread, get_ident
 from typing import Any
 
@@ -19,24 +20,13 @@ from backend import Backend, Connection, answers
 from backend import Request as Received
 from library_app import ProxyApp
 from raw_client import RawClient
+from rude import never_answers, never_ends
 from waiting import eventually
 from worker.library import GatewayError, Proxy, close_httpx_client, create_httpx_client, proxy_pass
-from worker.library.engine import MAX_ORIGINS, Engine, engine_here
+from worker.library.engine import Engine, engine_here
 from worker.library.passing import Passing
 from worker.library.problems import CutShortError
 from worker.library.target import target_of
-
-
-async def waits(_request: Received, connection: Connection) -> None:
-    """A backend that never answers."""
-    await connection.gone()
-
-
-async def begins(_request: Received, connection: Connection) -> None:
-    """One that never ends."""
-    await connection.start_chunked()
-    await connection.chunk(b"begun")
-    await connection.gone()
 
 
 @pytest.fixture
@@ -53,7 +43,7 @@ def engine_of(app: FastAPI) -> Engine:
 
 async def streamed(app: FastAPI, backend: Backend) -> AsyncIterator[bytes]:
     """The body of a response that goes on for ever, after its first part."""
-    backend.handler = begins
+    backend.handler = never_ends(b"begun")
     response = await proxy_pass(Asked(app=app).request, backend.url)
     assert isinstance(response, StreamingResponse)
     parts = aiter(response.body_iterator)
@@ -66,7 +56,7 @@ async def test_who_waits_when_the_client_is_closed_hears_of_it(
     app: FastAPI, backend: Backend, closing: Callable[[FastAPI], Awaitable[None]]
 ):
     """It waited for ever."""
-    backend.handler = waits
+    backend.handler = never_answers()
     async with asyncio.TaskGroup() as tasks:
 
         async def ask() -> None:
@@ -136,7 +126,7 @@ async def test_a_hook_that_fails_leaves_nothing_open(app: FastAPI, backend: Back
     def fail(_response: httpx.Response) -> None:
         raise LookupError("a hook's own")
 
-    backend.handler = begins
+    backend.handler = never_ends(b"begun")
     with pytest.raises(LookupError):
         await proxy_pass(Asked(app=app).request, backend.url, on_response=fail)
     assert not engine_of(app).active
@@ -167,7 +157,7 @@ async def test_a_response_that_is_dropped_in_another_thread_ends_in_its_own(
         close(self)
 
     monkeypatch.setattr(Passing, "close", closed)
-    backend.handler = begins
+    backend.handler = never_ends(b"begun")
     responses = [await proxy_pass(Asked(app=app).request, backend.url)]
     thread = Thread(target=responses.clear)
     thread.start()
@@ -195,17 +185,19 @@ async def test_calls_that_are_cancelled_anywhere_leave_nothing(app: FastAPI, bac
     await eventually(lambda: len(asyncio.all_tasks()) <= tasks)
 
 
-async def test_the_backends_of_names_without_number_are_given_up():
+async def test_the_backends_of_names_without_number_are_given_up(monkeypatch: pytest.MonkeyPatch):
     """Of many each had a piece of shared memory of its own until the next second."""
+    monkeypatch.setattr("worker.library.engine.MAX_ORIGINS", 16)
+    monkeypatch.setattr("worker.library.shared.MAX_BACKENDS", 100)
     engine = engine_here()
-    for number in range(MAX_ORIGINS):
+    for number in range(16):
         engine.origin(target_of(f"http://host-{number}.test"))
     before = len(os.listdir("/proc/self/fd"))
-    for number in range(MAX_ORIGINS, 1_300):
+    for number in range(16, 200):
         engine.origin(target_of(f"http://host-{number}.test"))
     assert len(os.listdir("/proc/self/fd")) <= before
-    first = engine.origin(target_of("http://host-1299.test"))
-    assert engine.origin(target_of("http://host-1299.test")) is first
+    first = engine.origin(target_of("http://host-199.test"))
+    assert engine.origin(target_of("http://host-199.test")) is first
     await engine.aclose()
 
 
@@ -218,21 +210,19 @@ def forwards(url: str, **options: Any) -> ProxyApp:
 @pytest.fixture
 def served() -> Iterator[str]:
     """A backend in a thread of its own, so that loops of ours may come and go."""
-    ready: list[str] = []
+    ready: Queue[str] = Queue()
     stop = asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 
     async def serve() -> None:
         async with Backend(answers(body=b"ok")) as backend:
             loops.append(asyncio.get_running_loop())
-            ready.append(backend.url)
+            ready.put(backend.url)
             await stop.wait()
 
     thread = Thread(target=asyncio.run, args=(serve(),))
     thread.start()
-    while not ready:
-        pass
-    yield ready[0]
+    yield ready.get(timeout=20)
     loops[0].call_soon_threadsafe(stop.set)
     thread.join()
 
@@ -305,7 +295,7 @@ async def test_a_middleware_may_read_what_passes_both_ways(backend: Backend):
 
 @pytest.mark.parametrize("timeout", [0.05, (0.05, 0.05, None, None), httpx.Timeout(0.05), 0, -1])
 async def test_patience_may_be_said_as_httpx_has_it(app: FastAPI, backend: Backend, timeout: Any):
-    backend.handler = waits
+    backend.handler = never_answers()
     with pytest.raises(httpx.ReadTimeout):
         await proxy_pass(Asked(app=app).request, backend.url, timeout=timeout)
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI, Request, Response
-from websockets.asyncio.client import connect
-from websockets.asyncio.server import ServerConnection, serve
 
 from apps import running
 from backend import Backend, answers
-from raw_client import fetch
+from raw_client import RawClient, fetch
 from redis_server import RedisServer
-from sidecar.contract.connect import connect as connected
+from sidecar.contract.config import Config
+from sidecar.contract.connect import connect
+from talker import BINARY, TEXTS, conversation, talking
 from waiting import eventually
 from worker.library import Gateway
 
@@ -45,6 +45,14 @@ async def test_the_prefix_stays_where_it_is_wanted(backend: Backend):
         await fetch(port_of(url), "/api/a")
         await gateway.aclose()
     assert [request.target for request in backend.requests] == [b"/api/a"]
+
+
+async def test_the_limits_of_its_config_hold(backend: Backend):
+    config = Config.model_validate({"listen": {"max_body_bytes": 3}, "pools": {"a": {"backends": [backend.url]}}})
+    gateway = Gateway(config)
+    async with running(gateway) as url, RawClient(port_of(url)) as client:
+        await client.request("POST", "/", [("host", "a")], b"four")
+        assert (await client.read_response()).status == 413
 
 
 async def test_a_dead_backend_is_passed_over(backend: Backend, other: Backend):
@@ -81,16 +89,9 @@ async def test_what_stands_in_front_comes_first(backend: Backend):
 
 
 async def test_websockets_pass_too():
-    async def echo(connection: ServerConnection) -> None:
-        async for message in connection:
-            await connection.send(message)
-
-    async with serve(echo, "127.0.0.1", 0) as server:
-        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        gateway = Gateway([address])
-        async with running(gateway) as url, connect(f"{url.replace('http', 'ws')}/chat") as client:
-            await client.send("hello")
-            assert await client.recv() == "hello"
+    async with talking() as talker, running(Gateway([talker.url])) as url:
+        told = await conversation(f"{url.replace('http', 'ws')}/chat")
+    assert (told.echoes, talker.path) == ((*TEXTS, *BINARY), "/chat")
 
 
 async def test_with_a_store_it_reports_to_it(
@@ -101,7 +102,7 @@ async def test_with_a_store_it_reports_to_it(
         f'[store]\nurl = "{shared_redis.url}"\nnamespace = "{namespace}"\nhost = "h"\n'
         f'[pools.a]\nbackends = ["{backend.url}"]\n'
     )
-    async with running(Gateway(file)) as url, connected(shared_redis.url) as store:
+    async with running(Gateway(file)) as url, connect(shared_redis.url) as store:
         assert (await fetch(port_of(url))).status == 200
 
         async def reported() -> object:

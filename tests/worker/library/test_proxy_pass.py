@@ -16,6 +16,7 @@ from backend import Request as Received
 from library_app import ProxyApp, proxy_app
 from raw_client import RawClient
 from raw_client import Response as Answer
+from rude import never_answers, never_ends
 from waiting import eventually
 from worker.library import GatewayError, proxy_pass
 
@@ -222,15 +223,11 @@ async def test_a_second_backend_gets_the_whole_body_again(front: ProxyApp, backe
 
 
 async def test_an_answer_that_is_dropped_takes_its_connection_along(front: ProxyApp, backend: Backend):
-    async def endless(_request: Received, connection: Connection) -> None:
-        await connection.start_chunked()
-        await connection.gone()
-
     async def route(request: Request) -> Response:
         answer = await proxy_pass(request, backend.url)
         return Response(f"it said {answer.status_code}")
 
-    backend.handler, front.route = endless, route
+    backend.handler, front.route = never_ends(b"begun"), route
     assert (await ask(front)).body == b"it said 200"
     gc.collect()
     await eventually(lambda: not backend.connections_open)
@@ -238,10 +235,7 @@ async def test_an_answer_that_is_dropped_takes_its_connection_along(front: Proxy
 
 
 async def test_a_client_that_leaves_takes_its_request_along(front: ProxyApp, backend: Backend):
-    async def waits(_request: Received, connection: Connection) -> None:
-        await connection.gone()
-
-    backend.handler = waits
+    backend.handler = never_answers()
     async with RawClient(front.port) as client:
         await client.request()
         await eventually(lambda: backend.requests)

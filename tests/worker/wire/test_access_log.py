@@ -14,6 +14,7 @@ from backend import Backend, Connection, Request, resets, sends
 from lanes import Lane, StartLane, in_one_lane
 from raw_client import RawClient, fetch
 from rude import never_answers
+from talker import talking
 from waiting import eventually
 from wire import encode_chunk, encode_head
 
@@ -87,7 +88,7 @@ async def test_attempts_that_failed_are_named(start_lane: StartLane, backend: Ba
     await eventually(lambda: len(log.lines()) == 2)
     [line] = [each for each in log.lines() if each["attempts"] > 1]
     assert (line["attempts"], line["status"], line["backend"]) == (2, 200, f"127.0.0.1:{backend.port}")
-    assert line["tried"] == [{"backend": f"127.0.0.1:{bad.port}", "why": "connect_refused"}]
+    assert line["tried"] == [{"backend": f"127.0.0.1:{bad.port}", "failure": "connect_refused"}]
 
 
 async def test_an_error_of_ours_is_named(start_lane: StartLane, backend: Backend, log: Log):
@@ -213,13 +214,8 @@ async def test_a_reload_changes_the_log_without_losing_a_line(start_lane: StartL
 
 
 async def test_a_websocket_is_logged_with_what_has_passed(start_lane: StartLane, log: Log):
-    async def echo(connection: ServerConnection) -> None:
-        async for message in connection:
-            await connection.send(message)
-
-    async with serve(echo, "127.0.0.1", 0) as server:
-        port = next(iter(server.sockets)).getsockname()[1]
-        lane = await start_lane(f"http://127.0.0.1:{port}", log=log.section)
+    async with talking() as talker:
+        lane = await start_lane(talker.url, log=log.section)
         async with connect(f"ws://127.0.0.1:{lane.port}/chat?secret") as client:
             for _ in range(3):
                 await client.send("hello")

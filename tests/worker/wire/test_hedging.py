@@ -122,7 +122,7 @@ async def test_the_access_log_names_who_was_outlasted(
     await eventually(log.read_text)
     line = json.loads(log.read_text())
     assert (line["attempts"], line["backend"]) == (2, f"127.0.0.1:{backend.port}")
-    assert line["tried"] == [{"backend": f"127.0.0.1:{bad.port}", "why": "outlasted"}]
+    assert line["tried"] == [{"backend": f"127.0.0.1:{bad.port}", "failure": "outlasted"}]
 
 
 async def test_the_first_may_still_win(start_hedging: StartHedging, backend: Backend, bad: Backend):

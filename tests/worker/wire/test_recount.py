@@ -46,7 +46,7 @@ async def test_the_answer_says_who_gave_it_and_how_likely_that_was(start_lane: S
     assert response.header("x-sidebeat-backend") == b"a"
     told = record(response)
     assert told["backends"] == {"a": 1.0, "spare": "it is backup_unknown, and unknown goes first"}
-    assert (told["pool"], told["tier"], told["by"], told["status"]) == ("api", "unknown", "policy", 200)
+    assert (told["pool"], told["tier"], told["decided_by"], told["status"]) == ("api", "unknown", "policy", 200)
     [attempt] = told["attempts"]
     assert attempt["backend"] == "a"
     assert attempt["connect_ms"] <= attempt["ms"]

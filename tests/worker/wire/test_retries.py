@@ -120,11 +120,11 @@ async def test_a_gateway_error_of_a_post_arrives_at_once(start_lane: StartLane, 
     assert failures_of(lane, bad) == (1, 0)
 
 
-async def test_a_server_error_is_an_answer(start_lane: StartLane, backend: Backend, bad: Backend):
+async def test_a_server_error_is_a_failure_and_an_answer(start_lane: StartLane, backend: Backend, bad: Backend):
     bad.handler = answers(500, body=b"bug")
     lane = await start_lane(bad.url, backend.url)
     assert sorted(await meets_both(lane)) == [(200, b""), (500, b"")]
-    assert failures_of(lane, bad) == (0, 0)
+    assert failures_of(lane, bad) == (1, 0)
 
 
 async def test_a_late_head_is_tried_elsewhere(start_lane: StartLane, backend: Backend, bad: Backend):

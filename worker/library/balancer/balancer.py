@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.websockets import WebSocket
 
 from sidecar.contract.config.pools import Policy
-from worker.failure import CROWDED, Failure
+from worker.failure import Failure
 from worker.library.balancer.backing import Backing
 from worker.library.balancer.plain import Fastest, InTurn, Limits
 from worker.library.balancer.pooled import Pooled
@@ -17,13 +17,10 @@ from worker.library.checker.targets import origin_of
 from worker.library.client import client_of, engine_of, hooks_of, is_foreign
 from worker.library.engine import Engine
 from worker.library.hooked import Hooks, OnError, OnRequest, OnResponse
-from worker.library.problems import GatewayError, error_of
+from worker.library.problems import NOBODY, GatewayError, error_of
 from worker.library.proxying import changes_of, forward, proxy_pass
 from worker.library.sockets import GatewaySocketError, forward_websocket, proxy_pass_websocket
 from worker.tunnel.websocket import Code
-
-_NOBODY = frozenset({Failure.NO_BACKEND, *CROWDED})
-"""Nobody is eligible, or nobody had a place in time."""
 
 
 class LoadBalancer:
@@ -187,7 +184,7 @@ class LoadBalancer:
         try:
             return await forward(engine, pooled.on(engine), request, pooled.target, changes, timeout, hooks)
         except GatewayError as error:
-            if error.failure not in _NOBODY:
+            if error.failure not in NOBODY:
                 raise
             return _unavailable(error)
 
@@ -207,7 +204,7 @@ class LoadBalancer:
         try:
             await forward_websocket(engine, pool, websocket, pooled.target, changes, subprotocols, timeout)
         except GatewaySocketError as error:
-            if error.failure not in _NOBODY:
+            if error.failure not in NOBODY:
                 raise
             await websocket.close(Code.INTERNAL)
 

@@ -144,15 +144,17 @@ class HealthChecker:
 
         A store that is silent is waited for no longer than a second. A second start waits for the first.
         """
-        if self._run is None or not self._run.is_under_way:
+        run, is_first = self._run, False
+        if run is None or not run.is_under_way:
             begun = asyncio.Event()
             task = asyncio.get_running_loop().create_task(self._keep(begun), name="health-checker")
-            self._run = _Run(task, begun)
-        run = self._run
+            run, is_first = _Run(task, begun), True
+            self._run = run
         try:
             await run.begun.wait()
         except BaseException:
-            await self.stop()
+            if is_first:
+                await self.stop()
             raise
         if run.task.done() and not run.task.cancelled():
             run.task.result()

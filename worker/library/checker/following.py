@@ -59,12 +59,16 @@ class Following:
         self._loop = asyncio.get_running_loop()
         times = self._times = Rounds("times", lambda: url)
         try:
-            async with asyncio.TaskGroup() as self._tasks:
-                self._tasks.create_task(follower.run(), name="follow")
-                self._tasks.create_task(times.run(partial(self._read_times, begun)), name="follow-times")
-                self._tasks.create_task(self._look_on(begun), name="follow-look")
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(follower.run(), name="follow")
+                tasks.create_task(times.run(partial(self._read_times, begun)), name="follow-times")
+                self._tasks = tasks
+                try:
+                    await self._look_on(begun)
+                finally:
+                    self._tasks = None  # which take no more, while they sign off
         finally:
-            self._tasks = self._times = None
+            self._times = None
             self._accounts.clear()
 
     async def look(self) -> None:

@@ -1,4 +1,4 @@
-"""python scripts/console.d: a real monitor of many backends, reports of many workers, and its page in a browser."""
+"""python scripts/console.d/measure.py: a monitor of many backends, reports of many workers, their page in a browser."""
 
 import argparse
 import asyncio
