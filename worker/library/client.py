@@ -120,17 +120,23 @@ class ProxyClient(httpx.AsyncClient):
         tls: UpstreamTLS | None = None,
         hooks: Hooks | None = None,
     ) -> None:
-        """``hooks`` are around each ``proxy_pass`` of the app; the rest is as ``Engine`` takes it."""
+        """``hooks`` are around each ``proxy_pass`` of the app; the rest is as ``Engine`` takes it.
+
+        ``of_httpx`` are the headers that httpx says of itself.
+        """
         self.own_transport = Transport(trusted_proxies=trusted_proxies, tls=tls)
         self.hooks = hooks
         nobody = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # one visitor's are never another's
         super().__init__(transport=self.own_transport, trust_env=False, cookies=nobody)
+        self.of_httpx, self._first = list(self._headers.raw), list(self._headers._list)
 
     @property
-    def has_event_hooks(self) -> bool:
-        """Whether anybody has put httpx's own hooks there."""
+    def is_customised(self) -> bool:
+        """Whether the app has put anything of its own there: httpx's hooks, headers, cookies, authentication."""
         hooks = self._event_hooks
-        return bool(hooks["request"] or hooks["response"])
+        has_cookies = self._cookies.jar._cookies  # type: ignore[attr-defined]  # to go through them takes a microsecond
+        said = self._headers._list != self._first
+        return bool(hooks["request"] or hooks["response"] or self._auth or self._params or has_cookies or said)
 
 
 class Proxy:
@@ -222,9 +228,9 @@ def client_of(scope: Scope) -> httpx.AsyncClient | None:
 
 
 def is_foreign(client: httpx.AsyncClient | None) -> TypeGuard[httpx.AsyncClient]:
-    """Whether it has to be asked itself: not ours, or with event hooks that want to see all it does."""
+    """Whether it has to be asked itself: not ours, or with something of the app's that belongs to each request."""
     if isinstance(client, ProxyClient):
-        return client.has_event_hooks
+        return client.is_customised
     return client is not None
 
 

@@ -11,7 +11,7 @@ from worker.gateway.scope import head_from, is_framed
 from worker.headers import Peer
 from worker.http1 import RequestHead
 from worker.library.call import Changes, Pair
-from worker.library.target import request_target
+from worker.library.target import Target, request_target
 from worker.library.upload import upload_of
 from worker.route import Destination
 
@@ -45,31 +45,39 @@ class Draft:
         return head_from(self.method, self.target, self.version, self.fields, listen)
 
 
-def draft_of(request: Request, changes: Changes, base: bytes, known: Peer, *, announce: bool = False) -> Draft:
+def draft_of(request: Request, changes: Changes, target: Target, known: Peer, *, announce: bool = False) -> Draft:
     """What is to be sent for this request.
 
     Args:
         request: the client's.
         changes: what the caller changes of it.
-        base: comes before every path.
+        target: where it goes.
         known: who sent it.
         announce: a body follows, of any length, which its fields do not say.
     """
     scope = request.scope
     body = b"" if changes.drops_body else changes.override_body
-    fields = changes.fields(scope, known, keep_framing=body is None)
+    fields = authorized(changes.fields(scope, known, keep_framing=body is None), target)
     if announce:
         fields.append((b"transfer-encoding", b"chunked"))
     if scope["http_version"] not in _FRAMING_VERSIONS and not any(name == b"host" for name, _ in fields):
         fields.append((b"host", b""))  # which HTTP/1.1 has to have; the backend reads another
     return Draft(
         method=(changes.method or scope["method"]).encode(),
-        target=request_target(scope, base, changes.path, forward_query=changes.forward_query),
+        target=request_target(scope, target.base, changes.path, forward_query=changes.forward_query),
         fields=fields,
         version=b"0" if scope["http_version"] == "1.0" else b"1",
         body=body,
         host=changes.override_host,
     )
+
+
+def authorized(fields: list[Pair], target: Target) -> list[Pair]:
+    """These fields, with what the backend's URL says of who we are in place of the client's own."""
+    if not target.authorization:
+        return fields
+    kept = [pair for pair in fields if pair[0].lower() != b"authorization"]
+    return [*kept, (b"authorization", target.authorization)]
 
 
 async def is_unannounced(request: Request, changes: Changes) -> bool:

@@ -66,7 +66,7 @@ async def pass_through(
     engine = engine_here()
     known = engine.peers.of(request.scope)
     announce = await is_unannounced(request, changes)
-    draft, peer = draft_of(request, changes, target.base, known, announce=announce), changes.peer(known)
+    draft, peer = draft_of(request, changes, target, known, announce=announce), changes.peer(known)
     try:
         head, (_, host) = draft.head(engine.listen), way_to(draft.host)
     except Refused as refused:
@@ -80,7 +80,8 @@ async def pass_through(
         extensions={"target": draft.target},
     )  # fmt: skip
     if isinstance(client, ProxyClient):
-        sent.headers = httpx.Headers(fields)  # without what httpx would say of itself; an app's own client may
+        said = [pair for pair in sent.headers.raw if pair in fields or pair not in client.of_httpx]
+        sent.headers = httpx.Headers(said)  # without what httpx would say of itself; an app's own client may
     return await _answered(client, sent, engine)
 
 

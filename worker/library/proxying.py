@@ -129,7 +129,7 @@ async def forward(
     """
     known = engine.peers.of(request.scope)
     announce = await is_unannounced(request, changes)
-    draft, peer = draft_of(request, changes, target.base, known, announce=announce), changes.peer(known)
+    draft, peer = draft_of(request, changes, target, known, announce=announce), changes.peer(known)
     if hooks is None:
         passing = await _answered(engine, pool, request, draft, peer, timeout)
         return _gone() if passing is None else _response(passing)

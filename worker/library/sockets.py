@@ -17,7 +17,7 @@ from worker.gateway.websocket import WebSocketSide
 from worker.headers import Peer
 from worker.library.call import FOREVER, Call, Changes, Headers, Patience
 from worker.library.client import client_of, engine_of
-from worker.library.draft import way_to
+from worker.library.draft import authorized, way_to
 from worker.library.engine import Engine
 from worker.library.target import Target, request_target, target_of
 from worker.pool import Pool
@@ -178,5 +178,5 @@ def _scope_of(scope: Scope, target: Target, changes: Changes, known: Peer) -> Sc
     """The handshake as it is to be sent, but for what our leg has to say in it."""
     asked = request_target(scope, target.base, changes.path, forward_query=changes.forward_query)
     path, _, query = asked.partition(b"?")
-    fields = changes.fields(scope, known, keep_framing=False)
+    fields = authorized(changes.fields(scope, known, keep_framing=False), target)
     return {**scope, "raw_path": path, "query_string": query, "headers": fields}

@@ -336,3 +336,22 @@ async def test_without_a_proxy_an_app_forwards_all_the_same(backend: Backend):
         )
     assert [answer.text for answer in answers] == ["ok", "ok"]
     assert [request.target for request in backend.requests] == [b"/x", b"/y"]
+
+
+async def test_a_user_name_in_the_backends_url_is_what_every_request_says(front: ProxyApp, backend: Backend):
+    url = backend.url.replace("//", "//ada:so%20long@")
+    front.route = lambda request: proxy_pass(request, url)
+    await ask(front, headers=[*HOST, ("authorization", "Bearer theirs")])
+    assert backend.requests[0].all("authorization") == [b"Basic YWRhOnNvIGxvbmc="]
+
+
+async def test_what_the_app_puts_into_our_client_goes_along(front: ProxyApp, backend: Backend):
+    client = front.app.state.http_proxy_client
+    await ask(front)
+    client.headers["X-Key"] = "1"
+    client.cookies.set("c", "2")
+    await ask(front, headers=[*HOST, ("accept", "text/plain")])
+    before, after = backend.requests
+    assert (before.header("x-key"), before.header("cookie")) == (None, None)
+    assert (after.header("x-key"), after.header("cookie"), after.all("accept")) == (b"1", b"c=2", [b"text/plain"])
+    assert after.header("user-agent") is None

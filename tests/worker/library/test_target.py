@@ -21,16 +21,17 @@ from worker.library.target import path_of, request_target, target_of
         ("ws://127.0.0.1:8080/chat", "http://127.0.0.1:8080", b"/chat"),
         ("wss://example.org", "https://example.org", b""),
         ("http://[::1]:8080/a b", "http://[::1]:8080", b"/a%20b"),
+        ("http://name:word@a:1/v1", "http://a:1", b"/v1"),
         ("unix:/run/app.sock", "unix:/run/app.sock", b""),
     ],
 )
 def test_a_host_names_a_backend_and_the_path_before_all_paths(host: str, url: str, base: bytes):
     target = target_of(host)
     assert (target.url, target.base) == (url, base)
-    assert target.origin.base == b""
+    assert target.origin == target_of(url)
 
 
-@pytest.mark.parametrize("host", ["", "http://", "ftp://a", "http://a:99999", "http://a b", "http://user:word@a"])
+@pytest.mark.parametrize("host", ["", "http://", "ftp://a", "http://a:99999", "http://a b", "http://user@"])
 def test_what_names_no_backend_is_refused_with_the_reason(host: str):
     with pytest.raises(ValueError, match=r".+"):
         target_of(host)
