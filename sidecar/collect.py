@@ -170,6 +170,8 @@ class Rates:
         """This worker's requests and failures per second by backend; none after a first report."""
         member = worker_member(report.host, report.instance, report.slot)
         before = self._baselines.get(member)
+        if before is not None and now - before.seen > BASELINE_S:
+            before = None  # nobody was asked meanwhile: what has come is not of the last seconds
         rates: Mapping[str, tuple[float, float]] = {}
         if before is not None:
             elapsed_s = (report.heartbeat_ms - before.report.heartbeat_ms) / 1000

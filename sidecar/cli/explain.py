@@ -57,7 +57,12 @@ def explain(
         return
     from sidecar.cli.explained import show_explanation
 
-    show_explanation(told)
+    try:
+        show_explanation(told)
+    except KeyError as error:
+        raise TroubleError(
+            FAILED, f"the workers are of another version: no {error} in their answer; --json shows it"
+        ) from error
 
 
 def _request(method: str | None, url: str | None) -> dict[str, Any]:

@@ -161,6 +161,7 @@ class Leader:
         while True:
             await asyncio.sleep(max(0.0, self._tenure.due - time.monotonic()))
             await self._claim()
+            end_if_cancelled()
 
     def _next_edition(self, grant: Grant, *, is_beat: bool) -> Edition | None:
         now = time.monotonic()

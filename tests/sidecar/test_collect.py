@@ -165,6 +165,14 @@ def test_a_worker_that_was_away_for_long_begins_anew():
     assert rates.observe([report(beat_s=101.0, requests=1100)], 101.0)["a"].rps == 0.0
 
 
+def test_after_a_long_time_without_the_store_what_came_meanwhile_is_not_of_the_last_seconds():
+    """Six minutes of responses were the p99 of the ten seconds after the store had come back."""
+    rates = Rates()
+    rates.observe([report(first_bytes=counted(ms10=1))], 0.0)
+    traffic = rates.observe([report(beat_s=360.0, requests=100, first_bytes=counted(ms10=100))], 360.0)["a"]
+    assert (traffic.rps, traffic.p99_ms) == (0.0, None)
+
+
 def test_a_counter_that_fell_is_no_negative_rate():
     rates = Rates()
     rates.observe([report(requests=1000)], 0.0)

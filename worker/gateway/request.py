@@ -7,7 +7,7 @@ from typing_extensions import override
 from worker.dispatch import exchange_for
 from worker.exchange import Exchange
 from worker.failure import Failure, Refused
-from worker.gateway.scope import Message, head_of, is_framed, shortcut_of
+from worker.gateway.scope import Message, head_of, is_framed, make_way, shortcut_of
 from worker.gateway.side import Side
 from worker.headers import pairs_of, response_fields
 from worker.http1 import RequestHead, ResponseHead
@@ -115,6 +115,7 @@ class RequestSide(Side):
         start = self._start_of(head, streams=not done)
         if "http.response.trailers" in (self._scope.get("extensions") or {}):
             self._takes_trailers = start["trailers"] = True
+        make_way(self._receive, start["headers"])
         self._events.append(start)
         self.body(body, b"", done=done)
 

@@ -1,6 +1,6 @@
 """What an ASGI scope says, as the head that an exchange works with."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import quote
 
@@ -102,3 +102,15 @@ def head_from(
 def is_framed(scope: Scope) -> bool:
     """Whether its fields tell where the body ends."""
     return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
+
+
+def make_way(receive: Receive, fields: Iterable[tuple[bytes, bytes]]) -> None:
+    """Have uvicorn leave out its own Date and Server where these fields have them.
+
+    It puts them before ours, unless it was told at its start not to: some clients refuse an answer with two dates.
+    """
+    cycle: Any = getattr(receive, "__self__", None)
+    defaults = getattr(cycle, "default_headers", None)
+    if isinstance(defaults, list) and defaults:
+        names = {name for name, _ in fields}
+        cycle.default_headers = [pair for pair in defaults if pair[0] not in names]  # of this request alone

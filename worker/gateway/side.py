@@ -11,7 +11,7 @@ from worker.answer import Fields, error_fields
 from worker.dispatch import note_refusal
 from worker.exchange import Exchange
 from worker.failure import STATUS, Failure
-from worker.gateway.scope import Message, Receive, Scope, Send
+from worker.gateway.scope import Message, Receive, Scope, Send, make_way
 from worker.headers import Peer, pairs_of, response_fields
 from worker.http1 import BODILESS, NO_HEAD, RequestHead, ResponseHead
 from worker.lane import Home
@@ -114,6 +114,7 @@ class Side:
         headers.append((b"date", self._service.date))
         lowered = [(name.lower(), value) for name, value in headers]
         self._over = True
+        make_way(self._receive, lowered)
         self._events.append({"type": self.START, "status": STATUS[failure], "headers": lowered})
         self._put({"type": self.BODY, "body": b"" if self._scope.get("method") == "HEAD" else body})
 

@@ -1,12 +1,12 @@
 """The response that ``proxy_pass`` returns: one of Starlette's, whose body is the backend's as it comes."""
 
 from collections.abc import AsyncIterable
-from typing import Any
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
+from worker.gateway.scope import make_way
 from worker.library.passing import Passing
 
 _UNBUFFERED = (b"x-accel-buffering", b"no")
@@ -47,7 +47,7 @@ class ProxyResponse(StreamingResponse):
             finally:
                 self._passing.close()
             return
-        _make_way(receive, self.raw_headers)
+        make_way(receive, self.raw_headers)
         start = {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
         await self._passing.deliver(start, send)
         if self.background is not None:
@@ -56,18 +56,6 @@ class ProxyResponse(StreamingResponse):
     def __del__(self) -> None:
         """Nobody has sent it, or nobody will send the rest."""
         self._passing.drop()
-
-
-def _make_way(receive: Receive, headers: list[tuple[bytes, bytes]]) -> None:
-    """Have uvicorn leave out its own Date and Server where the backend has said so.
-
-    It puts them before ours, unless it was told at its start not to: some clients refuse an answer with two dates.
-    """
-    cycle: Any = getattr(receive, "__self__", None)
-    defaults = getattr(cycle, "default_headers", None)
-    if isinstance(defaults, list) and defaults:
-        names = {name for name, _ in headers}
-        cycle.default_headers = [pair for pair in defaults if pair[0] not in names]  # of this request alone
 
 
 def unbuffered(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -109,3 +109,15 @@ async def test_with_a_store_it_reports_to_it(
             return await store.keys(f"sidebeat:{{{namespace}:a@h}}:worker:*")
 
         await eventually(reported)
+
+
+async def test_date_and_server_are_said_once_by_whoever_knows(backend: Backend):
+    backend.handler = answers(headers=[("Date", "Thu, 01 Jan 1970 00:00:00 GMT"), ("Server", "origin")])
+    gateway = Gateway([backend.url])
+    async with running(gateway) as url:
+        answer = await fetch(port_of(url))
+        backend.refuse()
+        backend.drop_connections()
+        refusal = await fetch(port_of(url))
+    assert (answer.all("date"), answer.all("server")) == ([b"Thu, 01 Jan 1970 00:00:00 GMT"], [b"origin"])
+    assert (refusal.status, len(refusal.all("date"))) == (502, 1)
