@@ -182,6 +182,11 @@ async def under_way(port: int) -> AsyncIterator[None]:
         yield
 
 
+def has_held(backend: Backend) -> bool:
+    """Whether the request that waits has come to it."""
+    return any(request.target == b"/hold" for request in backend.requests)
+
+
 async def is_down(store: Redis, name: str) -> bool:
     """Whether the view says so: a condition to wait for."""
     return await store.hget(KEYS.backend(name), "state") == "unhealthy"
@@ -217,9 +222,11 @@ async def test_every_place_says_the_same_of_a_system_whatever_becomes_of_it(
                 await eventually(sights.times_are_those_of_the_buckets, within=8)
                 await eventually(sights.in_traffic, within=15)
                 async with under_way(system.port):
+                    await eventually(lambda: any(has_held(each) for each in backends.values()))
                     told = await eventually(sights.agree, within=15)
                     assert told["status"]["", "tunnels"] == 1
-                    assert sum(bool(told["explain"][name, "in flight"]) for name in NAMES) == 2
+                    in_flight: list[Any] = [told["explain"][name, "in flight"] for name in NAMES]
+                    assert sum(in_flight) == 2
 
                     answering["delta"].fails_each = 1
                     await ask(system.port, 50)
