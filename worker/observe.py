@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from sidecar.contract.config import ConfigError, Log
 from sidecar.contract.tracing import shut_down, tracer_of
-from worker.access import AccessLog, Ended, Entry, entry_of
+from worker.access import AccessLog, Ended, Entry, Noted
 from worker.between import Between
 from worker.failure import CLIENT_CLOSED_REQUEST, STATUS, Failure
 from worker.headers import Peer, client_of, trust_in
@@ -53,7 +53,7 @@ class Observer:
         self._tracer = _tracer_of(provider)
         self._access: AccessLog | None = None
         self._log = Log()
-        self.note: Callable[[Entry], None] = _nobody  # what a request was, at its end
+        self.note: Callable[[Noted], None] = _nobody  # what a request was, at its end
         self._trusts: Callable[[str], bool] = trust_in(())
 
     @property
@@ -85,8 +85,7 @@ class Observer:
     def turned_away(self, head: RequestHead, peer: Peer, failure: Failure) -> None:
         """See ``lane.Observer``; no span: nothing was forwarded."""
         client, status = self.client(head, peer), STATUS[failure]
-        said = monotonic(), head, client, status, 0, 0, 0.0, None, "", "", (), failure.text, _COMPLETE, None
-        self.note(entry_of(said))
+        self.note((monotonic(), head, client, status, 0, 0, 0.0, None, "", "", (), failure.text, _COMPLETE, None))
 
     def client(self, head: RequestHead, peer: Peer) -> bytes:
         """Whose request it is, through the proxies that we trust."""
@@ -132,12 +131,12 @@ class Tap(Between):
 
     @override
     def respond(self, head: ResponseHead, body: bytes, *, done: bool) -> None:
-        self._ttfb_s = monotonic() - self._began
+        self._ttfb_s = took_s = monotonic() - self._began
         self._status = head.status
         self._down = len(body)
         self._downstream.respond(head, body, done=done)
         if done:
-            self._end(_COMPLETE, "", self._ttfb_s)
+            self._end(_COMPLETE, "", took_s)
 
     @override
     def body(self, data: bytes, trailers: bytes, *, done: bool) -> None:
@@ -193,7 +192,7 @@ class Tap(Between):
         self.exchange = exchange.tap = None  # they know each other: a circle, and work for the collector
         head, peer, backend, began, observer = self.head, self._peer, exchange.backend, self._began, self._observer
         duration_s = monotonic() - began if duration_s is None else duration_s
-        said = (
+        said: Noted = (
             began + duration_s,
             head,
             observer.client(head, peer) if peer.trusted else peer.address,
@@ -209,13 +208,12 @@ class Tap(Between):
             ended,
             exchange.messages if self._status == 101 else None,
         )
-        entry = entry_of(said)
         if self._span is not None:
-            self._span.end(entry)
-        observer.note(entry)
+            self._span.end(Entry._make(said))
+        observer.note(said)
 
 
-def _nobody(entry: Entry) -> None:
+def _nobody(noted: Noted) -> None:
     """Where there is no access log."""
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from worker.access.entry import Ended, Entry, Tried
+from worker.access.entry import Ended, Entry, Noted, Tried
 from worker.headers import trace_id_of
 from worker.route import path_of
 
@@ -21,15 +21,11 @@ MAX_PATH, MAX_ODD_PATH, MAX_TRIED = 2_048, 256, 8
 line has to fit into a pipe (see ``Sink``)."""
 KNOWN_TEXTS = 1_024
 _COMPLETE = Ended.COMPLETE
-_JSON = (
-    '{"time":"%s","client":%s,"method":"%s","path":"%s","protocol":"HTTP/1.%s","status":%s,"bytes_up":%s,'
-    '"bytes_down":%s,"duration_ms":%s,"ttfb_ms":%s%s'
-)
 _UNSAFE = re.compile(rb"[^!#-\[\]-~]")
 _SAFE = bytes(each for each in range(0x21, 0x7F) if not _UNSAFE.match(bytes([each])))
 _NEEDS_QUOTES = re.compile(r'[ "=\\]')
 
-Format = Callable[[Sequence[Entry], float], Iterator[str]]
+Format = Callable[[Sequence[Noted], float], Iterator[str]]
 """Entries, and what to add to monotonic time for unix time, to lines with their ends; they are ASCII."""
 
 
@@ -41,19 +37,20 @@ class Json:
         self._pid = pid
         self._end_of = lru_cache(KNOWN_TEXTS)(self._end)
 
-    def __call__(self, entries: Sequence[Entry], offset_s: float) -> Iterator[str]:
+    def __call__(self, entries: Sequence[Noted], offset_s: float) -> Iterator[str]:
         """See ``Format``."""
-        for entry in entries:
-            over, head, client, status, up, down, took_s, ttfb_s, pool, backend, tried, failure, ended, messages = entry
+        time_of, end_of = self._time, self._end_of
+        for noted in entries:
+            over, head, client, status, up, down, took_s, ttfb_s, pool, backend, tried, failure, ended, messages = noted
             took = ttfb = "%.3f" % (took_s * 1e3)
             if ttfb_s is not took_s:
                 ttfb = "null" if ttfb_s is None else "%.3f" % (ttfb_s * 1e3)
             is_plain = ended is _COMPLETE and messages is None and not (tried or failure or trace_id_of(head.fields))
-            end = self._end_of(pool, backend) if is_plain else self._end(pool, backend, entry)
-            yield _JSON % (
-                self._time(over + offset_s), _json_text(client), head.method.decode(), _escaped(path_of(head.target)),
-                head.version, status, up, down, took, ttfb, end,
-            )  # fmt: skip
+            end = end_of(pool, backend) if is_plain else self._end(pool, backend, Entry._make(noted))
+            yield (
+                f'{{"time":"{time_of(over + offset_s)}",{_json_request(client, head.method, head.target, head.version)}'
+                f'"status":{status},"bytes_up":{up},"bytes_down":{down},"duration_ms":{took},"ttfb_ms":{ttfb}{end}'
+            )
 
     def _end(self, pool: str, backend: str, entry: Entry | None = None) -> str:
         """What of most lines is one of a few; ``None`` for a request that went through at the first attempt."""
@@ -73,9 +70,9 @@ class Logfmt:
         self._time = Stamp("%Y-%m-%dT%H:%M:%S", ".%03dZ")
         self._pid = pid
 
-    def __call__(self, entries: Sequence[Entry], offset_s: float) -> Iterator[str]:
+    def __call__(self, entries: Sequence[Noted], offset_s: float) -> Iterator[str]:
         """See ``Format``."""
-        for entry in entries:
+        for entry in map(Entry._make, entries):
             said = self._said(entry)
             pairs = " ".join([f"{key}={value}" for key, value in said.items() if value is not None])
             yield f"time={self._time(entry.over + offset_s)} {pairs} pid={self._pid}\n"
@@ -108,9 +105,9 @@ class Common:
     def __init__(self, pid: int) -> None:  # noqa: ARG002 - the format has no place for it
         self._time = Stamp("%d/%b/%Y:%H:%M:%S +0000")
 
-    def __call__(self, entries: Sequence[Entry], offset_s: float) -> Iterator[str]:
+    def __call__(self, entries: Sequence[Noted], offset_s: float) -> Iterator[str]:
         """See ``Format``."""
-        for entry in entries:
+        for entry in map(Entry._make, entries):
             head, path = entry.head, _hex_escaped(entry.path)
             line = f"{head.method.decode()} {path} HTTP/1.{head.version}" if head.method else "-"
             client, at = _hex_escaped(entry.client), self._time(entry.over + offset_s)
@@ -145,9 +142,10 @@ class Stamp:
 
 
 @lru_cache(KNOWN_TEXTS)
-def _json_text(text: bytes) -> str:
-    """As a string of JSON, with its quotes; there are few clients at a time."""
-    return f'"{_escaped(text)}"'
+def _json_request(client: bytes, method: bytes, target: bytes, version: int) -> str:
+    """What was asked for, and by whom: much of it is asked for again."""
+    asked = f'"client":"{_escaped(client)}","method":"{method.decode()}","path":"{_escaped(path_of(target))}"'
+    return f'{asked},"protocol":"HTTP/1.{version}",'
 
 
 def _more(entry: Entry) -> dict[str, object]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Self
 
 from sidecar.contract.config import Log
-from worker.access.entry import Entry
+from worker.access.entry import Noted, is_trouble
 from worker.access.formats import FORMATS, Format
 from worker.access.sink import Sink
 
@@ -32,7 +32,7 @@ class AccessLog:
         self._sink = sink
         self._sample = sample
         self._later = later
-        self._entries: list[Entry] = []
+        self._entries: list[Noted] = []
         self._is_due = False
 
     @classmethod
@@ -47,12 +47,12 @@ class AccessLog:
         later = asyncio.get_running_loop().call_later
         return cls(FORMATS[log.access](os.getpid()), Sink.open(log.file), log.sample, later)
 
-    def add(self, entry: Entry) -> None:
+    def add(self, noted: Noted) -> None:
         """Have it written down soon, or not."""
-        if self._sample < 1.0 and not entry.is_trouble and random.random() >= self._sample:  # noqa: S311 - no secret
+        if self._sample < 1.0 and not is_trouble(noted) and random.random() >= self._sample:  # noqa: S311 - no secret
             return
         entries = self._entries
-        entries.append(entry)
+        entries.append(noted)
         if len(entries) >= BATCH:
             self.flush()
         elif not self._is_due:

@@ -64,10 +64,12 @@ class Sink:
 
     def write(self, lines: list[str]) -> None:
         """Write lines, each with its end and all of them ASCII, and what waited before them."""
-        if sum(map(len, lines)) + sum(sum(map(len, batch)) for batch in self._batches) > HELD_BYTES:
+        size = sum(map(len, lines))
+        if size + sum(sum(map(len, batch)) for batch in self._batches) > HELD_BYTES:
             self._dropped += len(lines)
-            lines = []
-        self._batches += _batches(lines, BATCH_BYTES if self._is_file else select.PIPE_BUF)
+        else:
+            limit = BATCH_BYTES if self._is_file else select.PIPE_BUF
+            self._batches += _batches(lines, limit) if size > limit else [lines] if lines else []
         trouble = None
         while self._batches and trouble is None:
             try:
