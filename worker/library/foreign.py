@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 from typing_extensions import override
 
@@ -15,6 +15,7 @@ from worker.library.call import Changes, Timeout
 from worker.library.client import ProxyClient
 from worker.library.draft import draft_of, is_unannounced, way_to
 from worker.library.engine import Engine, engine_here
+from worker.library.hooked import Hooks
 from worker.library.problems import GatewayError, error_of
 from worker.library.response import unbuffered
 from worker.library.target import Target
@@ -28,6 +29,9 @@ _FAILURES: tuple[tuple[type[httpx.TransportError], Failure], ...] = (
     (httpx.TransportError, Failure.RESET),
 )
 """The first that fits."""
+
+
+_OF_BODY = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 
 
 class _Response(StreamingResponse):
@@ -56,8 +60,13 @@ async def _raw(answer: httpx.Response) -> AsyncIterator[bytes]:
 
 
 async def pass_through(
-    client: httpx.AsyncClient, request: Request, target: Target, changes: Changes, timeout: Timeout
-) -> StreamingResponse:
+    client: httpx.AsyncClient,
+    request: Request,
+    target: Target,
+    changes: Changes,
+    timeout: Timeout,
+    hooks: Hooks | None = None,
+) -> Response:
     """Forward a request through this client, by the same rules as through our own.
 
     Raises:
@@ -82,16 +91,23 @@ async def pass_through(
     if isinstance(client, ProxyClient):
         said = [pair for pair in sent.headers.raw if pair in fields or pair not in client.of_httpx]
         sent.headers = httpx.Headers(said)  # without what httpx would say of itself; an app's own client may
-    return await _answered(client, sent, engine)
+    return await _answered(client, sent, engine, hooks or Hooks())
 
 
-async def _answered(client: httpx.AsyncClient, sent: httpx.Request, engine: Engine) -> StreamingResponse:
+async def _answered(client: httpx.AsyncClient, sent: httpx.Request, engine: Engine, hooks: Hooks) -> Response:
+    url = sent.url
+    await hooks.ask(sent)
+    if sent.url != url:
+        del sent.extensions["target"]
     try:
         answer = await client.send(sent, stream=True)
+    except GatewayError as error:
+        return await hooks.instead(sent, error)
     except httpx.TransportError as error:
         failure = next(failure for kind, failure in _FAILURES if isinstance(error, kind))
-        raise error_of(failure) from error
+        return await hooks.instead(sent, error_of(failure))
     try:
+        await hooks.tell(answer)
         return _Response(answer, _fields(answer, engine, to_head=sent.method == "HEAD"))
     except BaseException:
         await answer.aclose()
@@ -100,7 +116,11 @@ async def _answered(client: httpx.AsyncClient, sent: httpx.Request, engine: Engi
 
 def _fields(answer: httpx.Response, engine: Engine, *, to_head: bool) -> list[tuple[bytes, bytes]]:
     """What the client is told; by the same rules as of a response that we have read ourselves."""
-    lines = b"".join([b"\r\n%b: %b" % pair for pair in answer.headers.raw])
+    said = answer.headers.raw
+    if answer.is_stream_consumed and not to_head:  # a hook has read it, and httpx unpacked it
+        said = [(name, value) for name, value in said if name.lower() not in _OF_BODY]
+        said.append((b"content-length", b"%d" % len(answer.content)))
+    lines = b"".join([b"\r\n%b: %b" % pair for pair in said])
     try:
         head = read_response(b"HTTP/1.1 %d %b\r\n\r\n" % (answer.status_code, lines), MAX_HEAD_BYTES, to_head=to_head)
     except Refused:

@@ -42,6 +42,16 @@ class Hooks:
             return None
         return cls(on_request=on_request, on_response=on_response, on_error=on_error)
 
+    async def ask(self, request: httpx.Request) -> None:
+        """Have a request looked at that is about to be sent."""
+        if self.on_request is not None:
+            await _awaited(self.on_request(request))
+
+    async def tell(self, response: httpx.Response) -> None:
+        """Have a response looked at that has come."""
+        if self.on_response is not None:
+            await _awaited(self.on_response(response))
+
     async def before(self, draft: Draft, url: str, authority: str) -> httpx.Request:
         """Have the request looked at, and the draft changed with it; ``url`` and ``authority`` are the backend's."""
         fields = without_named(draft.fields)
@@ -49,8 +59,7 @@ class Hooks:
         shown = [(b"host", (draft.host or authority).encode()), *(pair for pair in fields if pair[0] != b"host")]
         request = httpx.Request(draft.method.decode(), url + draft.target.decode("latin-1"), headers=shown)
         before = request.url
-        if self.on_request is not None:
-            await _awaited(self.on_request(request))
+        await self.ask(request)
         draft.method = request.method.encode()
         draft.host = request.headers.get("host", authority)
         draft.fields = clients + [(name, value) for name, value in request.headers.raw if name.lower() != b"host"]
@@ -63,8 +72,7 @@ class Hooks:
         body = Body(passing)
         response = httpx.Response(passing.status, headers=unbuffered(passing.fields), stream=body, request=request)
         try:
-            if self.on_response is not None:
-                await _awaited(self.on_response(response))
+            await self.tell(response)
         except BaseException:
             passing.close()
             raise

@@ -74,9 +74,9 @@ async def proxy_pass(
     )
     target = target_of(host)
     client = client_of(request.scope)
-    if is_foreign(client):
-        return await pass_through(client, request, target, changes, timeout)
     hooks = Hooks.of(on_request, on_response, on_error) or hooks_of(client)
+    if is_foreign(client):
+        return await pass_through(client, request, target, changes, timeout, hooks)
     engine = engine_of(client)
     return await forward(engine, engine.origin(target.origin), request, target, changes, timeout, hooks)
 

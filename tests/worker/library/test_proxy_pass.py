@@ -355,3 +355,28 @@ async def test_what_the_app_puts_into_our_client_goes_along(front: ProxyApp, bac
     assert (before.header("x-key"), before.header("cookie")) == (None, None)
     assert (after.header("x-key"), after.header("cookie"), after.all("accept")) == (b"1", b"c=2", [b"text/plain"])
     assert after.header("user-agent") is None
+
+
+async def test_hooks_are_there_for_a_client_that_is_not_ours_too(front: ProxyApp, backend: Backend):
+    def handle(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/gone":
+            raise httpx.ConnectError("nobody")
+        return httpx.Response(200, content=b"it says " + request.headers["x-hooked"].encode())
+
+    async def on_request(request: httpx.Request) -> None:
+        request.headers["x-hooked"] = "1"
+
+    async def on_response(response: httpx.Response) -> None:
+        response.headers["x-after"] = (await response.aread()).decode()
+
+    async def on_error(request: httpx.Request, error: GatewayError) -> Response:
+        return Response(error.failure.text, status_code=299)
+
+    ours = front.app.state.http_proxy_client
+    async with httpx.AsyncClient(transport=httpx.MockTransport(handle)) as client:
+        front.app.state.http_proxy_client = client
+        front.route = forwards(backend, on_request=on_request, on_response=on_response, on_error=on_error)
+        answer, refusal = await ask(front), await ask(front, target="/gone")
+    front.app.state.http_proxy_client = ours
+    assert (answer.body, answer.header("x-after")) == (b"it says 1", b"it says 1")
+    assert (refusal.status, refusal.body) == (299, b"connect_failed")
