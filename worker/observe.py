@@ -5,6 +5,7 @@ at the end. Where nobody wants to know there is none, and a request pays for one
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
@@ -51,6 +52,9 @@ class Observer:
         """``provider``: of spans, where there are to be any. It belongs to this one from now on."""
         self._provider = provider
         self._tracer = _tracer_of(provider)
+        self.tap: Callable[[RequestHead, Peer, Downstream], Tap] = partial(Tap, self)  # see ``lane.Observer``
+        if self._tracer is not None:
+            self.tap = self._recorded
         self._access: AccessLog | None = None
         self._log = Log()
         self.note: Callable[[Noted], None] = _nobody  # what a request was, at its end
@@ -77,9 +81,10 @@ class Observer:
             self.note = _nobody if access is None else access.add
         self._trusts = trust_in(trusted)
 
-    def tap(self, head: RequestHead, peer: Peer, downstream: Downstream) -> "Tap":
-        """See ``lane.Observer``."""
-        span = None if self._tracer is None else self._tracer.begin(head, peer, self.client(head, peer))
+    def _recorded(self, head: RequestHead, peer: Peer, downstream: Downstream) -> "Tap":
+        """A tap with a span, where the tracer wants one."""
+        assert self._tracer is not None  # noqa: S101 - or nobody calls
+        span = self._tracer.begin(head, peer, self.client(head, peer))
         return Tap(self, head if span is None else span.head, peer, downstream, span)
 
     def turned_away(self, head: RequestHead, peer: Peer, failure: Failure) -> None:
@@ -116,7 +121,7 @@ class Tap(Between):
     __slots__ = ("_began", "_down", "_observer", "_peer", "_span", "_status", "_ttfb_s", "exchange", "head")
 
     def __init__(
-        self, observer: Observer, head: RequestHead, peer: Peer, downstream: Downstream, span: Span | None
+        self, observer: Observer, head: RequestHead, peer: Peer, downstream: Downstream, span: Span | None = None
     ) -> None:
         """By position: this runs for every request."""
         self._began = monotonic()
