@@ -10,11 +10,13 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
 from typing_extensions import override
 
+ENDING = (signal.SIGTERM, signal.SIGINT)
 INSTANCE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from sidecar.contract.log import log_to_stderr
     from worker.server.listeners import BindError
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ENDING:
         signal.signal(number, _end)  # until the master has its own handlers; clean up all the same
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # likewise: it would end us, and the file is about to be read
     log_to_stderr(quiet=options.quiet)
@@ -85,8 +87,14 @@ def _serve(path: Path | None, instance: str | None) -> None:
     config = with_secrets(load(path, environ), environ)
     write_log_as(config.log.format)
     store_url(config, environ)
-    listeners = tuple(bind_all(config.listen))
-    try:
+    with ExitStack() as undo:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:  # from a socket's first moment on there is somebody to unlink it
+            listeners = tuple(bind_all(config.listen))
+            for listener in listeners:
+                undo.callback(listener.unlink)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         from worker.board import board_for
         from worker.server.crew import Crew, new_instance
         from worker.server.master import Application
@@ -102,9 +110,6 @@ def _serve(path: Path | None, instance: str | None) -> None:
             presence=Presence(config.store.namespace, environ, instance=name, admin=admin_of(listeners)),
         )
         Application(crew).run()
-    finally:
-        for listener in listeners:
-            listener.unlink()
 
 
 def _end(number: int, frame: object) -> NoReturn:  # noqa: ARG001

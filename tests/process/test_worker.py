@@ -384,6 +384,23 @@ def test_a_stop_before_the_first_worker_leaves_no_socket_behind(folder: Path):
     assert not path.exists()
 
 
+def test_a_stop_in_the_moment_after_the_bind_leaves_no_socket_behind(folder: Path):
+    change = """
+import os, signal, socket, worker.server.listeners as listeners
+class Bound(socket.socket):
+    def bind(self, path):
+        super().bind(path)
+        os.kill(os.getpid(), signal.SIGTERM)
+listeners.socket.socket = Bound
+"""
+    path = folder / "s"
+    text = config_text(backends=["http://127.0.0.1:1"], listen={"bind": f"unix:{path}"})
+    with program(folder, text, command=sabotaged(change)) as running:
+        assert running.wait() == 0
+        running.assert_nothing_left()
+    assert not path.exists()
+
+
 @pytest.mark.parametrize(
     ("error", "expected", "said"),
     [
