@@ -13,7 +13,7 @@ from worker.answer import Fields
 from worker.failure import CROWDED, Failure, Stage
 from worker.headers import Peer, request_head
 from worker.http1 import RequestHead
-from worker.lane import Downstream, Ongoing, Pace, Service, Tap
+from worker.lane import Downstream, Ongoing, Pace, Service
 from worker.outlier import is_hard
 from worker.pool import Pool
 from worker.retry import IDEMPOTENT
@@ -30,7 +30,6 @@ class Attempts(Receiver, Ongoing):
     connection: UpstreamConnection | None = None
     responded = drains = False
     deadline = 0.0
-    tap: Tap | None = None
     story: tuple[Tried, ...] = ()
     _row = -1
     _wish: Wish | None = None

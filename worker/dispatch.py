@@ -31,7 +31,11 @@ def exchange_for(
     pool, observer = service.pools[destination.pool], service.observer
     if observer is None:
         return kind(service, pool, destination, head, target, authority, peer, downstream)
-    tap = observer.tap(head, peer, downstream)
+    if not observer.is_tracing:
+        exchange = kind(service, pool, destination, head, target, authority, peer, downstream)
+        exchange.observer = observer
+        return exchange
+    tap = observer.tap(head, peer, downstream, service.clock())
     exchange = kind(service, pool, destination, tap.head, target, authority, peer, tap)
     tap.exchange, exchange.tap = exchange, tap
     return exchange

@@ -9,11 +9,13 @@ from typing import Protocol
 from typing_extensions import override
 
 from sidecar.contract.config import Timeouts
+from worker.access import COMPLETE
 from worker.attempts import Attempts
 from worker.bodies import encode_chunks
 from worker.failure import Failure
 from worker.headers import is_event_stream, upgrade_of
 from worker.http1 import CHUNKED, UNKNOWN_LENGTH, ResponseHead
+from worker.lane import Observer, Tap
 from worker.outlier import is_bad, pause_s
 from worker.retry import GATEWAY_ERRORS
 from worker.sockets import probe
@@ -40,6 +42,9 @@ class Talk(Protocol):
 class Exchange(Attempts):
     """A request, from its head to the last byte of its response."""
 
+    observer: Observer | None = None
+    """Who is to be told how it went, while there is no tap."""
+    tap: Tap | None = None
     tunnel: "Talk | None" = None
     _response_held = False
     _events: EventTracker | None = None
@@ -81,23 +86,49 @@ class Exchange(Attempts):
         elif not self._accepts_error(head, now, done=done):
             return
         self.responded = True
-        if self._wish is not None:
-            head = self._bound(head)
+        head = head if self._wish is None else self._bound(head)
         if done:
             self._finish()
         else:
             self._begin_body(head, body, now)
         self._downstream.respond(head, body, done=done)
-        if self.drains and self._events is not None:
-            self._drain_events(self._events)
+        if self.observer is not None:
+            self._note_answer(self.observer, head.status, len(body), now)
+        elif self.drains:
+            self._drain_events()
 
     def _begin_body(self, head: ResponseHead, body: bytes, now: float) -> None:
         """A response comes in parts: it cannot be asked for again, and may go on for ever."""
+        self._tap_in()
         self._pieces = None
         self._ends_later = head.status not in GATEWAY_ERRORS
         self.deadline = now + self._pace.idle_s
         if head.length in _ENDLESS and is_event_stream(head):
             self._watch_events(body)
+
+    def _tap_in(self) -> None:
+        """There is more to it than an answer in one piece: from here on a tap notes what passes, if anybody asks."""
+        if self.observer is not None:
+            began = self._since or self._began
+            tap = self.observer.tap(self._head, self._peer, self._downstream, began)
+            self._downstream = self.tap = tap
+            tap.exchange, self.observer = self, None
+
+    @override
+    def _give_up(self, failure: Failure) -> None:
+        self._tap_in()
+        super()._give_up(failure)
+
+    def _note_answer(self, observer: Observer, status: int, size: int, now: float) -> None:
+        """Tell of an answer that came in one piece, as most do: for those a tap would cost twice as much."""
+        self.observer = None
+        head, peer, backend = self._head, self._peer, self.backend
+        client = observer.client(head, peer) if peer.trusted else peer.address
+        took_s = now - (self._since or self._began)
+        uploaded, pool, name = self._upload_size, self._pool.name, "" if backend is None else backend.id
+        observer.note(
+            (now, head, client, status, uploaded, size, took_s, took_s, pool, name, self.story, "", COMPLETE, None)
+        )
 
     def _bound(self, head: ResponseHead) -> ResponseHead:
         """The head that has the visitor come back to the backend that answered."""
@@ -154,14 +185,15 @@ class Exchange(Attempts):
         self.drains = True
         if self._is_tunnel:
             self._downstream.drain()
-        elif self._events is not None:
-            self._drain_events(self._events)
+        else:
+            self._drain_events()
 
-    def _drain_events(self, events: EventTracker) -> None:
-        """End an event stream, at once or after the event under way."""
-        self._downstream.drain()
-        if events.after_event:
-            self._end_stream(b"")
+    def _drain_events(self) -> None:
+        """End an event stream, if it is one, at once or after the event under way."""
+        if self._events is not None:
+            self._downstream.drain()
+            if self._events.after_event:
+                self._end_stream(b"")
 
     def _end_stream(self, data: bytes) -> None:
         """End a response that goes on, by our own wish; ``data`` is the last of it."""
@@ -209,6 +241,7 @@ class Exchange(Attempts):
             self._canary_succeeded(head.status, now)
         if self._wish is not None:
             head = self._bound(head)
+        self._tap_in()
         self.responded = self._is_tunnel = self._ends_later = True
         self.deadline = NEVER
         self._pool.writer.tunnel(self._row)
@@ -276,6 +309,7 @@ class Exchange(Attempts):
             self._pool.stop_waiting(self)
         elif self._connecting:
             self._pool.upstreams[self._row].stop_connecting(self)
+        self._tap_in()
         self._drop_connection()
         self._finish()
         if self.tap is not None:

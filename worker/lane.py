@@ -7,7 +7,7 @@ from typing_extensions import override
 
 from sidecar.contract.config import Listen
 from sidecar.contract.model import Backend
-from worker.access import Tried
+from worker.access import Noted, Tried
 from worker.answer import Fields
 from worker.failure import Failure
 from worker.headers import Peer
@@ -189,8 +189,16 @@ class Tap(Downstream, Protocol):
 class Observer(Protocol):
     """Who wants to know how requests go; a worker without one has none of the cost."""
 
-    def tap(self, head: RequestHead, peer: Peer, downstream: Downstream) -> Tap:
-        """A request has come."""
+    is_tracing: bool
+    """Whether each request is to have a tap from the start; else it is enough once it does not end in one piece."""
+    note: Callable[[Noted], None]
+    """Has what became of a request written down, at its end."""
+
+    def client(self, head: RequestHead, peer: Peer) -> bytes:
+        """Whose request it is, as a proxy says that we trust."""
+
+    def tap(self, head: RequestHead, peer: Peer, downstream: Downstream, began: float) -> Tap:
+        """One that looks on; the request came at ``began`` (monotonic)."""
 
     def turned_away(self, head: RequestHead, peer: Peer, failure: Failure) -> None:
         """One was refused, and never became an exchange; the head is ``NO_HEAD`` where none could be read."""

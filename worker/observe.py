@@ -1,7 +1,8 @@
 """Who looks on while requests pass: for the access log, and for traces.
 
-A ``Tap`` stands between an exchange and its client's side, in either lane. What it notes on the way becomes one entry
-at the end. Where nobody wants to know there is none, and a request pays for one look at ``Service.observer``.
+An exchange that has its answer in one piece tells of it itself. For any other a ``Tap`` stands between it and its
+client's side, in either lane, and what that notes on the way becomes one entry at the end; a request that is traced has
+one from the start. Where nobody wants to know, a request pays for one look at ``Service.observer``.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing_extensions import override
 
 from sidecar.contract.config import ConfigError, Log
 from sidecar.contract.tracing import shut_down, tracer_of
-from worker.access import AccessLog, Ended, Entry, Noted
+from worker.access import COMPLETE, AccessLog, Ended, Entry, Noted
 from worker.between import Between
 from worker.failure import CLIENT_CLOSED_REQUEST, STATUS, Failure
 from worker.headers import Peer, client_of, trust_in
@@ -24,7 +25,6 @@ from worker.lane import Downstream, Tapped
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
-_COMPLETE = Ended.COMPLETE  # of an enum's class it takes a tenth of a microsecond
 MAX_CLIENT_BYTES = 64
 """Of an address: what a proxy says may be anything."""
 
@@ -52,8 +52,9 @@ class Observer:
         """``provider``: of spans, where there are to be any. It belongs to this one from now on."""
         self._provider = provider
         self._tracer = _tracer_of(provider)
-        self.tap: Callable[[RequestHead, Peer, Downstream], Tap] = partial(Tap, self)  # see ``lane.Observer``
-        if self._tracer is not None:
+        self.is_tracing = self._tracer is not None
+        self.tap: Callable[[RequestHead, Peer, Downstream, float], Tap] = partial(Tap, self)  # see ``lane.Observer``
+        if self.is_tracing:
             self.tap = self._recorded
         self._access: AccessLog | None = None
         self._log = Log()
@@ -81,16 +82,16 @@ class Observer:
             self.note = _nobody if access is None else access.add
         self._trusts = trust_in(trusted)
 
-    def _recorded(self, head: RequestHead, peer: Peer, downstream: Downstream) -> "Tap":
+    def _recorded(self, head: RequestHead, peer: Peer, downstream: Downstream, began: float) -> "Tap":
         """A tap with a span, where the tracer wants one."""
         assert self._tracer is not None  # noqa: S101 - or nobody calls
         span = self._tracer.begin(head, peer, self.client(head, peer))
-        return Tap(self, head if span is None else span.head, peer, downstream, span)
+        return Tap(self, head if span is None else span.head, peer, downstream, began, span)
 
     def turned_away(self, head: RequestHead, peer: Peer, failure: Failure) -> None:
         """See ``lane.Observer``; no span: nothing was forwarded."""
         client, status = self.client(head, peer), STATUS[failure]
-        self.note((monotonic(), head, client, status, 0, 0, 0.0, None, "", "", (), failure.text, _COMPLETE, None))
+        self.note((monotonic(), head, client, status, 0, 0, 0.0, None, "", "", (), failure.text, COMPLETE, None))
 
     def client(self, head: RequestHead, peer: Peer) -> bytes:
         """Whose request it is, through the proxies that we trust."""
@@ -121,14 +122,19 @@ class Tap(Between):
     __slots__ = ("_began", "_down", "_observer", "_peer", "_span", "_status", "_ttfb_s", "exchange", "head")
 
     def __init__(
-        self, observer: Observer, head: RequestHead, peer: Peer, downstream: Downstream, span: Span | None = None
+        self,
+        observer: Observer,
+        head: RequestHead,
+        peer: Peer,
+        downstream: Downstream,
+        began: float,
+        span: Span | None = None,
     ) -> None:
-        """By position: this runs for every request."""
-        self._began = monotonic()
+        super().__init__(downstream)
+        self._began = began
         self._observer = observer
         self.head = head
         self._peer = peer
-        self._downstream = downstream
         self._span = span
         self.exchange: Tapped | None = None
         self._status = self._down = 0
@@ -141,14 +147,14 @@ class Tap(Between):
         self._down = len(body)
         self._downstream.respond(head, body, done=done)
         if done:
-            self._end(_COMPLETE, "", took_s)
+            self._end(COMPLETE, "", took_s)
 
     @override
     def body(self, data: bytes, trailers: bytes, *, done: bool) -> None:
         self._down += len(data)
         self._downstream.body(data, trailers, done=done)
         if done:
-            self._end(_COMPLETE)
+            self._end(COMPLETE)
 
     @override
     def refuse(self, failure: Failure, retry_s: int = 1) -> None:
@@ -177,12 +183,12 @@ class Tap(Between):
 
     def _refused(self, failure: Failure) -> None:
         self._status = STATUS[failure]
-        self._end(_COMPLETE, failure.text)
+        self._end(COMPLETE, failure.text)
 
     def _broke_off(self, failure: Failure) -> None:
         """For a tunnel it is the usual end, when the two have said goodbye."""
         if self.exchange is not None and self.exchange.has_parted:
-            self._end(_COMPLETE)
+            self._end(COMPLETE)
         elif failure is Failure.CLIENT_GONE:
             self._status = self._status or CLIENT_CLOSED_REQUEST
             self._end(Ended.CLIENT_GONE)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import access_log
 import balance
 import event_load
 import library
@@ -22,7 +23,7 @@ import websocket_load
 import wrk
 from figures import Metric, Run, cpu_per_gb, cpu_us
 from lab import KEPT, Lab, LabError, say
-from subjects import SUBJECTS, Proxy, available, launch, logger, start, streamer
+from subjects import SUBJECTS, Proxy, available, launch, start, streamer
 from tables import Runs, latency_table, requests_table, sweep_table
 from tools import need, versions
 from wrk import Load
@@ -50,7 +51,6 @@ LOADS: dict[str, tuple[Load, Metric]] = {
     "big": (Load(name="big", path="/files/big", connections=2), cpu_per_gb),
     "m1": (Load(name="m1", path="/files/m1", connections=8), cpu_per_gb),
 }
-LOG_FORMS = ("off", "json", "logfmt", "common")
 SWEEP = (1, 8, 64, 256)
 NO_STREAMERS = {"sidebeat-asgi", "nginx-buffered"}
 """There the app has the WebSockets; it holds events back."""
@@ -136,12 +136,11 @@ def websockets(options: Options) -> str:
     return "\n\n".join(tables)
 
 
-def access_log(options: Options) -> str:
+def logged(options: Options) -> str:
     """The small GET with each form of the access log, and without one."""
     with Lab() as lab:
-        backends = origin.start_nginx(lab)
-        proxies = [launch(lab, form, logger(form), backends, workers=1) for form in LOG_FORMS]
-        runs = _in_rounds(proxies, options, partial(wrk.measure, lab, GET))
+        proxy = access_log.Talkative.start(lab)
+        runs = _in_rounds([proxy.named(form) for form in access_log.FORMS], options, proxy.measure)
     return f"{requests_table('log', runs, cpu_us)}\n\n{options.how}"
 
 
@@ -199,7 +198,7 @@ MEASUREMENTS: dict[str, Callable[[Options], str]] = {
     "balance": balancing,
     "ws": websockets,
     "sse": events,
-    "log": access_log,
+    "log": logged,
     "library": in_an_app,
     "pick": pick,
 }

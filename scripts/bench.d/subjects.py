@@ -84,12 +84,7 @@ def balancer(name: str) -> Callable[[Site], Start]:
     if name == "haproxy":
         return _haproxy
     policy, *settings = name.removeprefix("sidebeat ").split("+")
-    return lambda site: _sidebeat(site, balancing=[f'policy = "{policy}"', *settings])
-
-
-def logger(form: str) -> Callable[[Site], Start]:
-    """How a subject of ``log`` is started: with an access log in this form, in a file."""
-    return lambda site: _sidebeat(site, log=form)
+    return lambda site: sidebeat(site, balancing=[f'policy = "{policy}"', *settings])
 
 
 def streamer(name: str) -> Callable[[Site], Start]:
@@ -97,8 +92,8 @@ def streamer(name: str) -> Callable[[Site], Start]:
     return (lambda site: _nginx(site, buffering="off", connection="upgrade")) if name == "nginx" else SUBJECTS[name]
 
 
-def _sidebeat(site: Site, *, app: str | None = None, balancing: Sequence[str] = (), log: str = "off") -> Start:
-    """All of it, with its private store. With an app in front: the ASGI lane."""
+def sidebeat(site: Site, *, app: str | None = None, balancing: Sequence[str] = ()) -> Start:
+    """All of it, with its private store; its config is what ``command`` ends with. With an app: the ASGI lane."""
     admin, console = free_ports(2)
     urls = ", ".join(f'"http://127.0.0.1:{port}"' for port in site.backends)
     config = site.folder / "sidebeat.toml"
@@ -112,9 +107,6 @@ def _sidebeat(site: Site, *, app: str | None = None, balancing: Sequence[str] = 
             console = "127.0.0.1:{console}"
             workers = {site.workers}
             {f'app = "{app}"' if app else ""}
-            [log]
-            access = "{log}"
-            file = "{site.folder}/access.log"
             [pools.bench]
             backends = [{urls}]
             [pools.bench.balancing]
@@ -228,8 +220,8 @@ def _seed(site: Site) -> Start:
 
 
 SUBJECTS: dict[str, Callable[[Site], Start]] = {
-    "sidebeat": _sidebeat,
-    "sidebeat-asgi": lambda site: _sidebeat(site, app="front_app:app"),
+    "sidebeat": sidebeat,
+    "sidebeat-asgi": lambda site: sidebeat(site, app="front_app:app"),
     "nginx": lambda site: _nginx(site, buffering="off"),
     "nginx-buffered": lambda site: _nginx(site, buffering="on"),
     "haproxy": _haproxy,

@@ -20,6 +20,9 @@ class Ended(StrEnum):
     """The app in front took the request back."""
 
 
+COMPLETE = Ended.COMPLETE  # of an enum's class it takes a tenth of a microsecond
+
+
 class Tried(NamedTuple):
     """An attempt that came to nothing: at which backend, why, and when that was known (monotonic)."""
 
@@ -77,4 +80,4 @@ Noted = tuple[
 
 def is_trouble(noted: Noted) -> bool:
     """Whether somebody will look for it: a server error, or an answer that its client did not get."""
-    return noted[3] >= 500 or noted[12] is not Ended.COMPLETE
+    return noted[3] >= 500 or noted[12] is not COMPLETE

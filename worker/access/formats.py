@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from worker.access.entry import Ended, Entry, Noted, Tried
+from worker.access.entry import COMPLETE, Entry, Noted, Tried
 from worker.headers import trace_id_of
 from worker.route import path_of
 
@@ -20,7 +20,6 @@ MAX_PATH, MAX_ODD_PATH, MAX_TRIED = 2_048, 256, 8
 """Characters of a path that are shown, of one with something in it that takes up to six times the room, and attempts: a
 line has to fit into a pipe (see ``Sink``)."""
 KNOWN_TEXTS = 1_024
-_COMPLETE = Ended.COMPLETE
 _UNSAFE = re.compile(rb"[^!#-\[\]-~]")
 _SAFE = bytes(each for each in range(0x21, 0x7F) if not _UNSAFE.match(bytes([each])))
 _NEEDS_QUOTES = re.compile(r'[ "=\\]')
@@ -39,16 +38,18 @@ class Json:
 
     def __call__(self, entries: Sequence[Noted], offset_s: float) -> Iterator[str]:
         """See ``Format``."""
-        time_of, end_of = self._time, self._end_of
+        time, end_of = self._time, self._end_of
         for noted in entries:
             over, head, client, status, up, down, took_s, ttfb_s, pool, backend, tried, failure, ended, messages = noted
+            if (ms := int((over + offset_s) * 1000)) != time.ms:
+                time.move(ms)
             took = ttfb = "%.3f" % (took_s * 1e3)
             if ttfb_s is not took_s:
                 ttfb = "null" if ttfb_s is None else "%.3f" % (ttfb_s * 1e3)
-            is_plain = ended is _COMPLETE and messages is None and not (tried or failure or trace_id_of(head.fields))
+            is_plain = ended is COMPLETE and messages is None and not (tried or failure or trace_id_of(head.fields))
             end = end_of(pool, backend) if is_plain else self._end(pool, backend, Entry._make(noted))
             yield (
-                f'{{"time":"{time_of(over + offset_s)}",{_json_request(client, head.method, head.target, head.version)}'
+                f'{{"time":"{time.text}",{_json_request(client, head.method, head.target, head.version)}'
                 f'"status":{status},"bytes_up":{up},"bytes_down":{down},"duration_ms":{took},"ttfb_ms":{ttfb}{end}'
             )
 
@@ -56,7 +57,7 @@ class Json:
         """What of most lines is one of a few; ``None`` for a request that went through at the first attempt."""
         said: dict[str, object] = {"pool": pool or None, "backend": backend or None}
         if entry is None:
-            said |= {"attempts": 1 if backend else 0, "ended": _COMPLETE}
+            said |= {"attempts": 1 if backend else 0, "ended": COMPLETE}
         else:
             said |= {"attempts": entry.attempts, "ended": entry.ended, **_more(entry)}
         said["pid"] = self._pid
@@ -125,20 +126,26 @@ class Stamp:
         """``beyond``: how the milliseconds are written, if they are."""
         self._pattern = pattern
         self._beyond = beyond
-        self._second = self._ms = -1
-        self._to_second = self._text = ""
+        self._second = -1
+        self._to_second = ""
+        self.ms = -1
+        """Unix time of ``text``."""
+        self.text = ""
 
     def __call__(self, now: float) -> str:
         """As text."""
-        ms = int(now * 1000)
-        if ms != self._ms:
-            self._ms = ms
-            second, beyond = divmod(ms, 1000)
-            if second != self._second:
-                self._second = second
-                self._to_second = datetime.fromtimestamp(second, UTC).strftime(self._pattern)
-            self._text = self._to_second + (self._beyond % beyond if self._beyond else "")
-        return self._text
+        if (ms := int(now * 1000)) != self.ms:
+            self.move(ms)
+        return self.text
+
+    def move(self, ms: int) -> None:
+        """Have ``text`` say this time."""
+        second, beyond = divmod(ms, 1000)
+        if second != self._second:
+            self._second = second
+            self._to_second = datetime.fromtimestamp(second, UTC).strftime(self._pattern)
+        self.ms = ms
+        self.text = self._to_second + (self._beyond % beyond if self._beyond else "")
 
 
 @lru_cache(KNOWN_TEXTS)
