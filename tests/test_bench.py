@@ -194,10 +194,12 @@ def test_a_compressed_echo_is_read_as_well():
 
 
 def test_websockets_are_judged_by_messages_for_each_second_of_cpu():
-    runs = {"sidebeat": runs_of(12), "nginx": runs_of(10), "seed": runs_of(72)}
+    runs = {"sidebeat": runs_of(12), "nginx": runs_of(10), "seed": runs_of(36), "seed as installed": runs_of(72)}
     table = websocket_load.table("ws", runs)
-    assert row(table, "sidebeat")[:5] == ["sidebeat", "12.0", "83,333", "0.83", "6.00"]
+    assert row(table, "sidebeat")[:6] == ["sidebeat", "12.0", "83,333", "0.83", "3.00", "6.00"]
     assert "against nginx: 1.20x (bar 1.25x): met" in table
+    assert "against seed as installed: 0.17x (bar 0.20x): met" in table
+    assert "against seed: 0.33x (aim 0.20x): **missed**" in table
 
 
 def test_a_silent_crowd_is_judged_by_our_memory():

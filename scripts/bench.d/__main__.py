@@ -125,7 +125,8 @@ def websockets(options: Options) -> str:
     """Echoes, plain and compressed, and then a crowd that is silent."""
     tables = []
     with Lab() as lab:
-        proxies = _start_streamers(lab, options.subjects)
+        others = [f"{name} as installed" for name in options.subjects if name == "seed"]
+        proxies = _start_streamers(lab, [*options.subjects, *others])
         for load, tongue in {"ws": websocket_load.PLAIN, "ws, compressed": websocket_load.COMPRESSED}.items():
             say(load)
             runs = _in_rounds(proxies, options, partial(websocket_load.measure, tongue))

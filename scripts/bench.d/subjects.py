@@ -89,7 +89,11 @@ def balancer(name: str) -> Callable[[Site], Start]:
 
 def streamer(name: str) -> Callable[[Site], Start]:
     """How a subject of ``ws`` and ``sse`` is started; nginx has to be told to pass on an Upgrade."""
-    return (lambda site: _nginx(site, buffering="off", connection="upgrade")) if name == "nginx" else SUBJECTS[name]
+    told: dict[str, Callable[[Site], Start]] = {
+        "nginx": lambda site: _nginx(site, buffering="off", connection="upgrade"),
+        "seed as installed": lambda site: _seed(site, as_installed=True),
+    }
+    return told.get(name) or SUBJECTS[name]
 
 
 def sidebeat(site: Site, *, app: str | None = None, balancing: Sequence[str] = ()) -> Start:
@@ -211,10 +215,14 @@ def _caddy(site: Site) -> Start:
     return Start(command=[str(find("caddy")), "run", "--config", str(conf), "--adapter", "caddyfile"], environ=environ)
 
 
-def _seed(site: Site) -> Start:
-    """As its page shows it, under the server that its page names; keep-alive as long as everybody's."""
+def _seed(site: Site, *, as_installed: bool = False) -> Start:
+    """As its page shows it, under the server that its page names; keep-alive as long as everybody's.
+
+    ``as_installed``: with what the package brings along, and without the faster loop and parser that a user may add.
+    """
     command = [str(seed_python()), "-m", "uvicorn", "seed_app:app", "--app-dir", str(HERE)]
     options = ["--port", str(site.port), "--no-access-log", "--timeout-keep-alive", "75", "--log-level", "warning"]
+    options += ["--loop", "asyncio", "--http", "h11"] if as_installed else []
     backends = " ".join(f"http://127.0.0.1:{port}" for port in site.backends)
     return Start(command=[*command, *options], environ={"BACKENDS": backends, "PYTHONPATH": ""})
 

@@ -187,13 +187,15 @@ def idle_bytes(proxy: Proxy) -> int:
 
 def table(load: str, runs: dict[str, list[Run]]) -> str:
     """All subjects, and the bars."""
-    header = ["subject", "CPU µs/message", "messages/CPU s", "x nginx", "x seed", "messages/s", "p50 ms", "p99 ms"]
+    others = ("nginx", "seed", "seed as installed")
+    against = [f"x {each}" for each in others]
+    header = ["subject", "CPU µs/message", "messages/CPU s", *against, "messages/s", "p50 ms", "p99 ms"]
     rows = [
         [
             name,
             f"{typical(rounds, cpu_us):.1f}",
             f"{1e6 / typical(rounds, cpu_us):,.0f}",
-            *(f"{1 / ratio(rounds, runs[each], cpu_us):.2f}" if each in runs else "-" for each in ("nginx", "seed")),
+            *(f"{1 / ratio(rounds, runs[each], cpu_us):.2f}" if each in runs else "-" for each in others),
             f"{typical(rounds, rate):,.0f}",
             *(f"{typical(rounds, each):.2f}" for each in (p50, p99)),
             str(errors(rounds)),
