@@ -60,8 +60,8 @@ def _choice(choice: Record) -> str:
         parts.append(decisions[choice["decided_by"]])
     if choice["draws"]:
         parts.append(f"probabilities are estimated from {choice['draws']} picks")
-    if choice["waiting"]:
-        parts.append(f"{choice['waiting']} requests wait for a place")
+    if waiting := choice["waiting"]:
+        parts.append(f"{waiting} requests wait for a place" if waiting > 1 else "one request waits for a place")
     return "; ".join(parts)
 
 

@@ -169,7 +169,9 @@ def _in_words(progress: Progress, order: Order) -> str:
     words = f"in force with {len(progress.applied)} of {count} workers"
     if progress.missing:
         words += f", not yet with {', '.join(progress.missing)}"
-    return f"{words}; {progress.inflight} requests in flight" if order.ends_work else words
+    if not order.ends_work:
+        return words
+    return f"{words}; {progress.inflight} request{'' if progress.inflight == 1 else 's'} in flight"
 
 
 def _headline(target: str, asked: Asked) -> str:

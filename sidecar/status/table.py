@@ -6,8 +6,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from sidecar.contract.latency import BUCKETS
 from sidecar.status.records import BackendStatus, LimitStatus, PoolStatus, Status, WorkerStatus
 
+LONGEST_MS = 1000 * BUCKETS[-1]
 WIDE = 240
 """Columns of a table at least, however narrow the terminal."""
 STYLES = {"healthy": "green", "degraded": "yellow", "unhealthy": "red", "draining": "yellow", "unknown": "dim"}
@@ -51,8 +53,12 @@ def duration(milliseconds: float) -> str:
 
 
 def milliseconds(value: float | None) -> str:
-    """A time that was measured; empty where none was."""
-    return "" if value is None else f"{value:.1f} ms" if value < 100 else f"{value:.0f} ms"
+    """A time that was measured; empty where none was. Beyond the last bucket nobody knows how long it was."""
+    if value is None:
+        return ""
+    if value >= LONGEST_MS:
+        return f"≥{LONGEST_MS / 1000:g} s"
+    return f"{value:.1f} ms" if value < 100 else f"{value:.0f} ms"
 
 
 def headline(pool: PoolStatus) -> str:

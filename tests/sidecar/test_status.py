@@ -16,7 +16,7 @@ from sidecar.contract.connect import connect
 from sidecar.contract.keys import PoolKeys, console_token, pools_index
 from sidecar.contract.model import Admin, Health, Verdict, View
 from sidecar.status import Entry, Status, UnreadableError, read_keys, read_status, show_keys, show_status
-from sidecar.status.table import duration, printable
+from sidecar.status.table import duration, milliseconds, printable
 
 DOWN = Verdict(
     id="b",
@@ -400,6 +400,14 @@ async def test_keys_of_any_type_and_content_can_be_shown(shared_redis: RedisServ
     text = show_keys(await read_keys(shared_redis.url, namespace))
     assert "(not a type of ours)" in text
     assert text.replace("\n", "").isprintable()
+
+
+@pytest.mark.parametrize(
+    ("measured", "words"),
+    [(None, ""), (0.0, "0.0 ms"), (99.94, "99.9 ms"), (2_500.0, "2500 ms"), (10_000.0, "≥10 s")],
+)
+def test_a_time_beyond_the_last_bucket_is_no_number(measured: float | None, words: str):
+    assert milliseconds(measured) == words
 
 
 @pytest.mark.parametrize(

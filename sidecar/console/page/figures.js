@@ -42,9 +42,13 @@ export function rate(value) {
   return value > 0 && value < 10 ? value.toFixed(1) : WHOLE.format(value);
 }
 
+/** The upper bound of the last bucket: beyond it nobody knows how long it was. */
+const LONGEST_MS = 10_000;
+
 /** Milliseconds of waiting. */
 export function latency(value) {
   if (value === null) return UNKNOWN;
+  if (value >= LONGEST_MS) return `≥${LONGEST_MS / 1_000} s`;
   if (value >= 1_000) return `${(value / 1_000).toFixed(1)} s`;
   return `${value > 0 && value < 10 ? value.toFixed(1) : WHOLE.format(value)} ms`;
 }
