@@ -1,4 +1,4 @@
-"""Who of a pool takes traffic, for whoever is about to take one away. Pure."""
+"""Who of a pool takes traffic, for whoever is about to take one away, and who is slow at it. Pure."""
 
 from collections.abc import Collection
 
@@ -30,3 +30,18 @@ def takes_traffic(backend: BackendStatus) -> bool:
     """Whether it is wanted and able to, and nothing is asked for that is not in force yet."""
     is_wanted = backend.admin == Admin.READY and backend.weight > 0 and not backend.pending
     return is_wanted and not backend.ejected_ms and backend.state not in ("unhealthy", "draining")
+
+
+def slowest(pool: PoolStatus) -> str | None:
+    """The backend whose p99 stands out: at least twice the median of the others'; None where none does."""
+    times = {name: each.p99_ms for name, each in pool.backends.items() if each.p99_ms is not None}
+    if len(times) < 2:
+        return None
+    name = max(times, key=lambda each: times[each])
+    others = sorted(value for each, value in times.items() if each != name)
+    return name if times[name] >= 2 * others[len(others) // 2] else None
+
+
+def is_slow_to_probes(backend: BackendStatus) -> bool | None:
+    """Whether a probe takes as long as most of what is slow, or only the requests do; None where none was timed."""
+    return None if backend.probe_ms is None else 2 * backend.probe_ms >= (backend.p99_ms or 0.0)

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from sidecar.status import BackendStatus, PoolStatus, printable
 from sidecar.status.table import STYLES, headline, milliseconds, plain_table, reason_of, state_of, workers_table
-from sidecar.top.frame import Frame, most_telling, slowest
+from sidecar.status.traffic import is_slow_to_probes, slowest
+from sidecar.top.frame import Frame, most_telling
 
 FIXED_LINES = 4
 """Of each pool, beside its backends and workers: its headline, two heads of tables, a gap."""
@@ -133,9 +134,9 @@ def _why(row: Row) -> str:
 
 def _beside_its_probe(backend: BackendStatus) -> str:
     """Whether a probe meets the same, or only what its requests ask for is slow."""
-    if backend.probe_ms is None:
+    is_alike = is_slow_to_probes(backend)
+    if is_alike is None:
         return ""
-    is_alike = 2 * backend.probe_ms >= (backend.p99_ms or 0.0)
     return f", {'and' if is_alike else 'though'} its probe took {milliseconds(backend.probe_ms)}"
 
 

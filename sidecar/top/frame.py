@@ -1,6 +1,6 @@
 """One frame: a status, and who made the figures of its traffic. Pure."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from sidecar.collect import Traffic
@@ -61,17 +61,3 @@ def is_in_trouble(backend: BackendStatus) -> bool:
     """Whether a person wants to see it first."""
     is_out = backend.state in ILL or backend.admin != "ready" or bool(backend.ejected_ms or backend.ejected_on)
     return is_out or bool(backend.pending) or bool(backend.error_ratio)
-
-
-def slowest(pool: PoolStatus) -> str | None:
-    """The backend whose p99 stands out: at least twice the median of the others'; None where none does."""
-    times = {name: each.p99_ms for name, each in pool.backends.items() if each.p99_ms is not None}
-    if len(times) < 2:
-        return None
-    name = max(times, key=lambda each: times[each])
-    others = sorted(_without(times, name))
-    return name if times[name] >= 2 * others[len(others) // 2] else None
-
-
-def _without(times: Mapping[str, float], name: str) -> Iterator[float]:
-    return (value for each, value in times.items() if each != name)

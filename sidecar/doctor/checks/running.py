@@ -6,7 +6,8 @@ from sidecar.doctor.facts import Asked, Facts
 from sidecar.doctor.finding import Finding, fail, ok, or_else, warn
 from sidecar.status import BackendStatus, PoolStatus, printable
 from sidecar.status.records import FRESH_MS
-from sidecar.status.traffic import takes_traffic
+from sidecar.status.table import milliseconds
+from sidecar.status.traffic import is_slow_to_probes, slowest, takes_traffic
 
 LOST_MS = 30_000
 """A worker does not go by a view that is older than this (worker.view)."""
@@ -95,6 +96,26 @@ def _of_backend(name: str, backend: BackendStatus) -> Iterator[Finding]:
         where = ", ".join(map(printable, backend.ejected_on)) or "the whole fleet"
         seen = f"{name} is ejected on {where}: requests to it failed, whatever its probes say"
         yield warn("backends", seen, f"look into the log of {backend.url}; `sidebeat top` shows its errors")
+
+
+def latency(facts: Facts) -> Iterator[Finding]:
+    """Whether a backend is much slower than its peers, of late, at what is asked of it."""
+    named = {name: slow for name, pool in facts.status.pools.items() if (slow := slowest(pool)) is not None}
+    found = [_of_slow(f"{name}/{slow}", facts.status.pools[name].backends[slow]) for name, slow in named.items()]
+    if any(each.p99_ms is not None for pool in facts.status.pools.values() for each in pool.backends.values()):
+        yield from or_else(found, ok("latency", "no backend is much slower than the others of its pool"))
+
+
+def _of_slow(name: str, backend: BackendStatus) -> Finding:
+    name, took = printable(name), milliseconds(backend.probe_ms)
+    fix = f"`sidebeat drain {name}` takes it out while you look; `sidebeat explain GET URL` says what share it gets now"
+    if is_slow_to_probes(backend):
+        where, fix = f"so is its probe ({took})", f"look at the machine of {backend.url}, and the way to it; {fix}"
+    else:
+        where = f"its probe is not ({took})" if took else "its probe is not timed"
+        fix = f"look at what requests to {backend.url} wait for, such as a database or places in its own pool; {fix}"
+    seen = f"{name} is the slowest of its pool: a p99 of {milliseconds(backend.p99_ms)}, twice the others' or more"
+    return warn("latency", f"{seen}; {where}", fix)
 
 
 def one_system(facts: Facts) -> Iterator[Finding]:

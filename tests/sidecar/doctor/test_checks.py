@@ -9,7 +9,7 @@ from sidecar.contract.config import Config, parse
 from sidecar.doctor import Finding, all_findings
 from sidecar.doctor.checks.backends import connections, doubled_fields, probes
 from sidecar.doctor.checks.config import exposure, files, proxies, stopping, timing
-from sidecar.doctor.checks.running import backends, endpoints, monitors, one_system, reloads, workers
+from sidecar.doctor.checks.running import backends, endpoints, latency, monitors, one_system, reloads, workers
 from sidecar.doctor.checks.store import access, clock, memory, role
 from sidecar.doctor.facts import Answer, Asked, BackendFacts, Facts, MachineFacts, StoreFacts
 from sidecar.status import BackendStatus, PoolStatus, Status, WorkerStatus
@@ -83,6 +83,10 @@ def remote(**changes: Any) -> Facts:
     return facts(store=StoreFacts(**REMOTE | changes))
 
 
+def timed(probe_ms: float | None = None, **p99_ms: float) -> Facts:
+    return pool(backends={name: backend_status(p99_ms=each, probe_ms=probe_ms) for name, each in p99_ms.items()})
+
+
 TABLE: list[tuple[Check, Facts, str, str]] = [
     (probes, answered(200, path="/h"), "ok", "1 backends answer as"),
     (probes, answered(405, path="/h", method="HEAD"), "fail", "HEAD /h is answered 405 (an app"),
@@ -152,6 +156,10 @@ TABLE: list[tuple[Check, Facts, str, str]] = [
     (backends, one_backend(admin="drain", asked_by="ada"), "warn", "api/a is in drain by ada"),
     (backends, one_backend(ejected_on=("web-1:i",)), "warn", "ejected on web-1:i"),
     (backends, pool(backends={"a": backend_status(state="unhealthy")}), "fail", "none of its backends takes traffic"),
+    (latency, timed(a=30.0, b=10.0, c=12.0), "warn", "api/a is the slowest of its pool: a p99 of 30.0 ms"),
+    (latency, timed(a=30.0, b=20.0), "ok", "no backend is much slower"),
+    (latency, timed(a=30.0, b=10.0, probe_ms=1.0), "warn", "its probe is not (1.0 ms)"),
+    (latency, timed(a=30.0, b=10.0, probe_ms=25.0), "warn", "so is its probe (25.0 ms)"),
     (one_system, facts(store_ids={"api": ("s", "s")}), "ok", "by one system"),
     (one_system, facts(store_ids={"api": ("s", "t")}), "warn", "changed its identity"),
     (one_system, facts({"api": pool_status(config_hash="other")}, config=config()), "warn", "not those"),
@@ -180,6 +188,10 @@ def test_of_a_system_without_a_config_the_rest_is_checked(known: Facts, worst: s
     levels = [finding.level for finding in all_findings(known)]
     assert levels
     assert max(levels, key=["ok", "warn", "fail"].index) == worst
+
+
+def test_of_a_pool_without_traffic_nothing_is_said_of_its_latency():
+    assert list(latency(facts())) == []
 
 
 def test_a_finding_is_said_to_programs_in_full():

@@ -15,9 +15,10 @@ from sidecar.contract.connect import connect
 from sidecar.contract.keys import PoolKeys, worker_member
 from sidecar.contract.model import Health, Report, Tally, Verdict
 from sidecar.status import PoolStatus, Status, read_status
+from sidecar.status.traffic import slowest
 from sidecar.top import Frame, Reader
 from sidecar.top.draw import draw
-from sidecar.top.frame import most_telling, slowest, with_traffic
+from sidecar.top.frame import most_telling, with_traffic
 
 UP = Verdict(id="a", url="http://10.0.0.1:80", state=Health.HEALTHY, reason="HTTP 200")
 
