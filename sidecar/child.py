@@ -18,6 +18,8 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 PR_SET_CHILD_SUBREAPER = 36
 POLL_S = 0.02
 LIBC = ctypes.CDLL(None)
+FOR_LATER = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""What we pass on, and what would end a child that has no handlers yet."""
 
 
 def adopt_orphans() -> None:
@@ -31,7 +33,8 @@ def _ends_with_us() -> Callable[[], None]:
     parent = os.getpid()
 
     def ask() -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until it can reload: SIGHUP would end it
+        for number in FOR_LATER:
+            signal.signal(number, signal.SIG_IGN)
         if hasattr(LIBC, "prctl"):
             LIBC.prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
         if os.getppid() != parent:  # we died between the fork and the request

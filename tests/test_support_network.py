@@ -1,6 +1,8 @@
 """The programmable backend and the raw client, against each other."""
 
 import asyncio
+import gc
+import socket
 from pathlib import Path
 
 import pytest
@@ -113,7 +115,7 @@ async def test_a_stalled_request_ends_with_the_limit_and_the_backend(backend: Ba
     backend.handler = stalls()
     with pytest.raises(TimeoutError):
         await fetch(backend.port, within=0.05)
-    assert backend.requests[0].complete
+    await eventually(lambda: backend.requests[0].complete)
 
 
 async def test_a_client_that_aborts_is_seen_to_be_gone():
@@ -169,3 +171,18 @@ async def test_what_a_handler_raises_fails_the_test():
     with pytest.raises(ExceptionGroup) as group:
         await meet_it()
     assert group.group_contains(LookupError)
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_connection_that_comes_at_the_end_is_left_to_nobody(turns: int):
+    """What is left open is a warning, hence a failure, in whatever test garbage is collected in next."""
+
+    async def end_soon_after(client: socket.socket) -> None:
+        async with Backend() as backend:
+            client.connect(("127.0.0.1", backend.port))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+    with socket.socket() as client:
+        asyncio.run(end_soon_after(client))
+    gc.collect()

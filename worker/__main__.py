@@ -16,7 +16,9 @@ from typing import NoReturn
 
 from typing_extensions import override
 
-ENDING = (signal.SIGTERM, signal.SIGINT)
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+FOR_LATER = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""What the master will have handlers for, and what would end us before; there is nothing to do anew yet."""
 INSTANCE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -42,13 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if stranger := intruder():
         _say(f"{stranger} is in the way of sidebeat's own package `sidecar`; run it without that on the Python path")
         return 1
-    from sidecar.contract.config import ConfigError
-    from sidecar.contract.log import log_to_stderr
-    from worker.server.listeners import BindError
+    from sidecar.contract.collector import uncollected
+
+    with uncollected():
+        from sidecar.contract.config import ConfigError
+        from sidecar.contract.log import log_to_stderr
+        from worker.server.listeners import BindError
 
     for number in ENDING:
-        signal.signal(number, _end)  # until the master has its own handlers; clean up all the same
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # likewise: it would end us, and the file is about to be read
+        signal.signal(number, _end)
+    for number in FOR_LATER:
+        signal.signal(number, signal.SIG_IGN)
     log_to_stderr(quiet=options.quiet)
     try:
         _serve(options.config, options.instance)
@@ -76,28 +82,31 @@ def _instance(text: str) -> str:
 
 
 def _serve(path: Path | None, instance: str | None) -> None:
+    from sidecar.contract.collector import uncollected
     from sidecar.contract.config import load
-    from sidecar.contract.connect import store_url
     from sidecar.contract.log import write_log_as
     from sidecar.contract.masters import Presence
+    from sidecar.contract.whereabouts import store_url
     from worker.secret import with_secrets
     from worker.server.listeners import admin_of, bind_all
 
     environ = dict(os.environ)
-    config = with_secrets(load(path, environ), environ)
+    config = load(path, environ)
     write_log_as(config.log.format)
     store_url(config, environ)
     with ExitStack() as undo:
+        # From here on there are files to take away, and an exception may come where Python ignores it, in a weak
+        # reference's callback: what would end us waits until the master has handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-        try:  # from a socket's first moment on there is somebody to unlink it
-            listeners = tuple(bind_all(config.listen))
-            for listener in listeners:
-                undo.callback(listener.unlink)
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
-        from worker.board import board_for
-        from worker.server.crew import Crew, new_instance
-        from worker.server.master import Application
+        undo.callback(signal.pthread_sigmask, signal.SIG_UNBLOCK, ENDING)
+        config = with_secrets(config, environ)
+        listeners = tuple(bind_all(config.listen))
+        for listener in listeners:
+            undo.callback(listener.unlink)
+        with uncollected():
+            from worker.board import board_for
+            from worker.server.crew import Crew, new_instance
+            from worker.server.master import Application
 
         name = instance or new_instance()
         crew = Crew(

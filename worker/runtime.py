@@ -10,10 +10,10 @@ from functools import partial
 from typing_extensions import override
 
 from sidecar.contract.config import Config
-from sidecar.contract.connect import store_url
 from sidecar.contract.events import Event
 from sidecar.contract.keys import PoolKeys
 from sidecar.contract.tracing import provider_for
+from sidecar.contract.whereabouts import store_url
 from worker.board import Board, Places
 from worker.copy import Copies
 from worker.ending import drain_streams

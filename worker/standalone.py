@@ -16,8 +16,8 @@ import os
 from pathlib import Path
 
 from sidecar.contract.config import Config, load
-from sidecar.contract.connect import store_url
 from sidecar.contract.events import Event, line
+from sidecar.contract.whereabouts import store_url
 from worker.board import board_for
 from worker.gateway import App, Gateway, Receive, Scope, Send
 from worker.runtime import Runtime

@@ -32,7 +32,8 @@ def doctor(
 ) -> None:
     """Say what is wrong with what runs and its config, and the fix. Exit status 1: something fails."""
     from sidecar.cli.settle import read_config
-    from sidecar.doctor import Level, Patient, all_findings, gather, running_config
+    from sidecar.doctor import Level, Patient, all_findings, gather
+    from sidecar.running import running_config
 
     place = place_of(file, redis, namespace)
     config = read_config(file, os.environ) if file else running_config(place.namespace, os.environ)

@@ -168,7 +168,7 @@ def _config(file: Path | None, namespace: str | None) -> "Config":
     """That of the file, or of the workers that run here, whose secret it may have; else nothing but a namespace."""
     from sidecar.cli.settle import NO_POOL_NEEDED, namespace_of, read_config, with_flags
     from sidecar.contract.config import parse
-    from sidecar.doctor import running_config
+    from sidecar.running import running_config
 
     flags = {"--namespace": namespace}
     if file is not None:

@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sidecar.status import printable
-from sidecar.status.table import STYLES, duration, milliseconds, plain_table, standard_output
+from sidecar.status.table import STYLES, plain_table, standard_output
+from sidecar.status.words import duration, milliseconds
 
 Record = Mapping[str, Any]
 

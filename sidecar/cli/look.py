@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def status(*, as_json: Json = False, file: File = None, redis: Redis = None, namespace: Namespace = None) -> None:
     """Show every backend and every worker."""
     from sidecar.cli.reload import last_reloads
-    from sidecar.status import read_status, show_status
+    from sidecar.status import read_status
+    from sidecar.status.table import show_status
 
     place = place_of(file, redis, namespace)
     found = ask(read_status(place.url, place.namespace, place.pools))

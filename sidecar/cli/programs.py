@@ -8,6 +8,7 @@ import typer
 
 from sidecar.cli.options import File, Namespace, Redis
 from sidecar.cli.trouble import WRONG_USE
+from sidecar.contract.collector import uncollected
 
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but errors.")]
 
@@ -25,36 +26,38 @@ def up(
     quiet: Quiet = False,
 ) -> None:
     """Run store, monitor and workers until Ctrl-C."""
-    import asyncio
+    with uncollected():
+        import asyncio
 
-    from sidecar.cli.settle import backends_flag, read_config, with_flags
-    from sidecar.cli.shadow import refuse_shadow
-    from sidecar.contract.log import log_to_stderr
-    from sidecar.up import run as run_up
+        from sidecar.cli.settle import backends_flag, read_config, with_flags
+        from sidecar.cli.shadow import refuse_shadow
+        from sidecar.contract.log import log_to_stderr
+        from sidecar.up import run as run_up
 
-    refuse_shadow()
-    given = {
-        "--bind": bind, "--admin": admin, "--console": console, "--workers": workers, "--redis": redis,
-        "--namespace": namespace, "URL": backends_flag(urls or ()),
-    }  # fmt: skip
-    environ = with_flags(os.environ, given)
-    config = read_config(file, environ, [flag for flag, value in given.items() if value is not None])
-    log_to_stderr(quiet=quiet, form=config.log.format)
+        refuse_shadow()
+        given = {
+            "--bind": bind, "--admin": admin, "--console": console, "--workers": workers, "--redis": redis,
+            "--namespace": namespace, "URL": backends_flag(urls or ()),
+        }  # fmt: skip
+        environ = with_flags(os.environ, given)
+        config = read_config(file, environ, [flag for flag, value in given.items() if value is not None])
+        log_to_stderr(quiet=quiet, form=config.log.format)
     raise typer.Exit(asyncio.run(run_up(config, environ, file, quiet=quiet)))
 
 
 def monitor(*, file: File = None, quiet: Quiet = False) -> None:
     """Probe the backends and publish the view."""
-    import asyncio
+    with uncollected():
+        import asyncio
 
-    from sidecar.cli.settle import read_config, require_store
-    from sidecar.cli.until_told import run_until_told
-    from sidecar.contract.log import log_to_stderr
+        from sidecar.cli.settle import read_config, require_store
+        from sidecar.cli.until_told import run_until_told
+        from sidecar.contract.log import log_to_stderr
 
-    config = read_config(file, os.environ)
-    require_store(config, os.environ, WRONG_USE)
-    log_to_stderr(quiet=quiet, form=config.log.format)
-    from sidecar.monitor import run as run_monitor  # last: HTTP clients take longer to import than a bad file to tell
+        config = read_config(file, os.environ)
+        require_store(config, os.environ, WRONG_USE)
+        log_to_stderr(quiet=quiet, form=config.log.format)
+        from sidecar.monitor import run as run_monitor  # last: it takes longer to import than a bad file to tell
 
     async def watch() -> None:
         asked = asyncio.Event()

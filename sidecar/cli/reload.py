@@ -15,8 +15,8 @@ from sidecar.cli.options import File, Json, Namespace, Redis
 from sidecar.cli.trouble import FAILED, WRONG_USE, TroubleError
 from sidecar.contract.masters import MASTER, MONITOR, Master, find_masters, program_of
 
-PATIENCE_S = 20.0
-"""How long anybody may take: their own deadlines for the check and for the workers are ten and five seconds."""
+PATIENCE_S = 30.0
+"""How long anybody may take: their own deadlines for the check and for the workers are twenty and five seconds."""
 LOOK_S = 0.05
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sidecar.contract.config import Config, HealthCheck, Pool, Route
-from sidecar.contract.connect import without_password
+from sidecar.contract.whereabouts import without_password
 
 
 def summary(config: Config) -> Iterator[str]:

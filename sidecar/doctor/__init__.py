@@ -6,6 +6,6 @@ gather (I/O, once, read-only, bounded) -> facts -> checks (pure, each a few line
 from sidecar.doctor.checks import all_findings
 from sidecar.doctor.facts import Facts
 from sidecar.doctor.finding import Finding, Level
-from sidecar.doctor.gather import Patient, gather, running_config
+from sidecar.doctor.gather import Patient, gather
 
-__all__ = ["Facts", "Finding", "Level", "Patient", "all_findings", "gather", "running_config"]
+__all__ = ["Facts", "Finding", "Level", "Patient", "all_findings", "gather"]

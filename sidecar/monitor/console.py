@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -113,7 +114,14 @@ class Hosting:
 
     async def _open(self, setting: Setting) -> None:
         console = (await asyncio.to_thread(_console_class))(setting, self._metrics)
-        where = await asyncio.to_thread(console.start)
+        starting = asyncio.get_running_loop().run_in_executor(None, console.start)
+        try:
+            where = await asyncio.shield(starting)
+        except asyncio.CancelledError:  # the thread goes on to listen, and nobody would end that
+            with suppress(OSError):
+                await starting
+            await console.stop()
+            raise
         self._console = console
         log.info(line(Event.CONSOLE, url=where.url, token_file=setting.token_file))
 

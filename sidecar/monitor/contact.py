@@ -2,8 +2,8 @@
 
 import logging
 
-from sidecar.contract.connect import without_password
 from sidecar.contract.events import Event, line
+from sidecar.contract.whereabouts import without_password
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from sidecar.contract.config.change import from_text
 from sidecar.contract.events import Event, line
 from sidecar.contract.masters import Presence
 
-CHECK_S = 10.0
-"""What a check may take; it needs 0.4 s (measured 2026-11), but the file may lie on a disk that hangs."""
+CHECK_S = 20.0
+"""What a check may take; it needs 0.4 s (measured 2026-11), and on a crowded machine much more; a disk may hang."""
 MAX_LINES = 10
 
 log = logging.getLogger(__name__)

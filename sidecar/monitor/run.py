@@ -15,11 +15,12 @@ from redis.asyncio import Redis
 
 from sidecar.contract.config import Config, ConfigError
 from sidecar.contract.config.change import pinned
-from sidecar.contract.connect import connect, store_url
+from sidecar.contract.connect import connect
 from sidecar.contract.events import Event, line
 from sidecar.contract.masters import MONITOR, Presence, find_masters
 from sidecar.contract.rundir import console_token
 from sidecar.contract.tracing import provider_for, shut_down, tracer_of
+from sidecar.contract.whereabouts import store_url
 from sidecar.monitor.console import Hosting
 from sidecar.monitor.contact import Contact
 from sidecar.monitor.gate import Gate

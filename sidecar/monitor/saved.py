@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.contract.codec import ContractError, intent_of, intent_text
-from sidecar.contract.connect import without_password
 from sidecar.contract.events import Event, line
 from sidecar.contract.model import Intent
 from sidecar.contract.rundir import make_run_directory
+from sidecar.contract.whereabouts import without_password
 
 log = logging.getLogger(__name__)
 

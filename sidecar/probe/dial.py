@@ -1,4 +1,4 @@
-"""The way to a backend for the probes that do not go through httpx, by the same steps and with the same errors."""
+"""The way to a backend for the probes that are not made of requests, by the same steps and with the same errors."""
 
 import ssl
 from datetime import UTC, datetime

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import httpx
+import httpcore
 
 from sidecar.contract.config import HealthCheck, UpstreamTLS
 from sidecar.contract.model import Backend
@@ -18,8 +18,6 @@ from sidecar.probe.websocket import WebSocketExchange
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
-
-NO_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 
 
 class Prober:
@@ -34,7 +32,7 @@ class Prober:
         self._tracer = tracer
         self._stack = AsyncExitStack()
         self._contexts: dict[str, ssl.SSLContext] = {}
-        self._transports: dict[tuple[str, str, str], httpx.AsyncHTTPTransport] = {}
+        self._transports: dict[tuple[str, str, str], httpcore.AsyncConnectionPool] = {}
         self._plain = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     async def __aenter__(self) -> Self:
@@ -79,14 +77,14 @@ class Prober:
         transport = self._transport(backend, tls)
         return Question(backend, check, transport, server_name=tls.server_name, accept=accept)
 
-    def _transport(self, backend: Backend, tls: UpstreamTLS) -> httpx.AsyncHTTPTransport:
+    def _transport(self, backend: Backend, tls: UpstreamTLS) -> httpcore.AsyncConnectionPool:
         told = tls.model_dump_json() if backend.address.tls else ""
         key = (told, backend.address.path, backend.id)
         if key not in self._transports:
-            self._transports[key] = transport = httpx.AsyncHTTPTransport(
-                verify=self._context(tls) if told else self._plain,
-                trust_env=False,
-                limits=NO_LIMITS,
+            self._transports[key] = transport = httpcore.AsyncConnectionPool(
+                ssl_context=self._context(tls) if told else self._plain,
+                max_connections=None,
+                max_keepalive_connections=0,
                 uds=backend.address.path or None,
             )
             self._stack.push_async_callback(transport.aclose)

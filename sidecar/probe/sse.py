@@ -2,10 +2,10 @@
 
 import re
 
-import httpx
+import httpcore
 
 from sidecar.probe.advertised import STATE_FIELD, WEIGHT_FIELD, heed
-from sidecar.probe.http import MAX_BODY_BYTES, Question
+from sidecar.probe.http import MAX_BODY_BYTES, Question, value_of
 from sidecar.probe.result import Progress
 from sidecar.verdict import Evidence
 
@@ -24,11 +24,11 @@ class SseExchange:
     async def __call__(self, progress: Progress) -> None:
         """Ask, and read up to the first event."""
         async with self._question.answer(progress) as response:
-            progress.missing = f"HTTP {response.status_code}, but no event came"
+            progress.missing = f"HTTP {response.status}, but no event came"
             problem = _problem(response) or await _problem_of_stream(response)
-            reason = f"HTTP {response.status_code}{problem or ', an event came'}"
+            reason = f"HTTP {response.status}{problem or ', an event came'}"
             finding = Evidence(passed=problem is None, answered=True, reason=reason)
-            progress.found(heed(finding, response.headers.get(STATE_FIELD), response.headers.get(WEIGHT_FIELD)))
+            progress.found(heed(finding, value_of(response, STATE_FIELD), value_of(response, WEIGHT_FIELD)))
 
 
 class FirstEvent:
@@ -58,21 +58,21 @@ class FirstEvent:
         return False
 
 
-def _problem(response: httpx.Response) -> str | None:
+def _problem(response: httpcore.Response) -> str | None:
     """Why this is no event stream; None: it is one."""
-    if response.status_code != 200:
+    if response.status != 200:
         return ", not 200"
-    media_type: str = response.headers.get("content-type", "")
+    media_type = value_of(response, "content-type") or ""
     if media_type.partition(";")[0].strip().lower() != MEDIA_TYPE:
         return f", but of the type {media_type[:_SHOWN_CHARS]!r}, not {MEDIA_TYPE}"
     return None
 
 
-async def _problem_of_stream(response: httpx.Response) -> str | None:
+async def _problem_of_stream(response: httpcore.Response) -> str | None:
     """Why no event came; None: one did."""
     event = FirstEvent()
     size = 0
-    async for part in response.aiter_raw():
+    async for part in response.aiter_stream():
         if event.feed(part):
             return None
         if (size := size + len(part)) > MAX_BODY_BYTES:

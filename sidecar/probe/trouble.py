@@ -4,7 +4,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-import httpx
+import httpcore
 from websockets.exceptions import InvalidHandshake
 
 from sidecar.contract.model import Address
@@ -31,9 +31,11 @@ def in_words(error: Exception, address: Address) -> str:
 def _reason(error: Exception, cause: BaseException, address: Address) -> str:
     if isinstance(cause, OSError):
         return _reason_of_system(cause, address)
-    if isinstance(cause, EOFError) or (isinstance(error, httpx.RemoteProtocolError) and "disconnected" in str(error)):
+    if isinstance(cause, EOFError) or (
+        isinstance(error, httpcore.RemoteProtocolError) and "disconnected" in str(error)
+    ):
         return "connection closed without an answer"
-    if isinstance(error, httpx.RemoteProtocolError | InvalidHandshake):
+    if isinstance(error, httpcore.RemoteProtocolError | InvalidHandshake):
         return f"not an HTTP answer: {cause}"
     return f"{type(cause).__name__}: {cause}"
 
@@ -52,7 +54,7 @@ def _reason_of_system(cause: OSError, address: Address) -> str:
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """What really happened: the ends of the cause chains, since httpx always says "All connection attempts failed".
+    """What really happened: the ends of the cause chains, since httpcore always says "All connection attempts failed".
 
     A name with several addresses fails with a group of errors.
     """

@@ -1,12 +1,15 @@
-"""What a person, a script or `up` wants to know of a running system, read from Redis and from nowhere else."""
+"""What a person, a script or `up` wants to know of a running system, read from Redis and from nowhere else.
+
+``table`` draws it, and is to be asked for by itself: most who read have no use for a library of tables.
+"""
 
 from sidecar.status.happened import Happening, in_order, latest, newest, since
 from sidecar.status.history import History, histories
 from sidecar.status.keys import Entry, read_keys, show_keys
 from sidecar.status.read import backend_ids, known_backends, pool_names, read_reports, read_status, store_at
 from sidecar.status.records import BackendStatus, LimitStatus, PoolStatus, Status, UnreadableError, WorkerStatus
-from sidecar.status.table import printable, show_status
 from sidecar.status.traffic import ends_work, warning_without
+from sidecar.status.words import printable
 
 __all__ = [
     "BackendStatus",
@@ -31,7 +34,6 @@ __all__ = [
     "read_reports",
     "read_status",
     "show_keys",
-    "show_status",
     "since",
     "store_at",
     "warning_without",

@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from sidecar.contract.connect import is_wrong_type
 from sidecar.contract.keys import PoolKeys
 from sidecar.status.figures import whole_of
-from sidecar.status.table import printable
+from sidecar.status.words import printable
 
 BATCH = 500
 

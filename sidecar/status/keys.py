@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 
 from sidecar.contract.keys import meaning
 from sidecar.status.read import store_at
-from sidecar.status.table import duration, printable
+from sidecar.status.words import duration, printable
 
 SHOWN = 20
 """Members of a sorted set that are shown; all of them are counted."""

@@ -12,9 +12,10 @@ from redis.exceptions import RedisError
 
 from sidecar.admin import in_words, intents_of
 from sidecar.contract.codec import ContractError, decode_view, reading_from_hash, report_from_hash
-from sidecar.contract.connect import connect, is_wrong_type, plainly, without_password
+from sidecar.contract.connect import connect, is_wrong_type, plainly
 from sidecar.contract.keys import PoolKeys, pools_index
 from sidecar.contract.model import Intent, Report, Verdict, View
+from sidecar.contract.whereabouts import without_password
 from sidecar.status.figures import number_of, whole_of
 from sidecar.status.limits import limits_of, quota_key
 from sidecar.status.records import (

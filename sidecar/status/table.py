@@ -6,10 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sidecar.contract.latency import BUCKETS
 from sidecar.status.records import BackendStatus, LimitStatus, PoolStatus, Status, WorkerStatus
+from sidecar.status.words import duration, milliseconds, printable
 
-LONGEST_MS = 1000 * BUCKETS[-1]
 WIDE = 240
 """Columns of a table at least, however narrow the terminal."""
 STYLES = {"healthy": "green", "degraded": "yellow", "unhealthy": "red", "draining": "yellow", "unknown": "dim"}
@@ -33,32 +32,6 @@ def standard_output() -> Console:
     """Prints tables to stdout in whole lines, which a narrow terminal breaks itself: names stay names."""
     width = max(Console().width, WIDE)
     return Console(highlight=False, emoji=False, markup=False, width=width)
-
-
-def printable(text: str) -> str:
-    """Text from the store without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "\ufffd" for character in text)
-
-
-def duration(milliseconds: float) -> str:
-    """A length of time as people say it."""
-    seconds = milliseconds / 1_000
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7_200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3_600:.0f} h" if seconds < 172_800 else f"{seconds / 86_400:.0f} days"
-
-
-def milliseconds(value: float | None) -> str:
-    """A time that was measured; empty where none was. Beyond the last bucket nobody knows how long it was."""
-    if value is None:
-        return ""
-    if value >= LONGEST_MS:
-        return f"≥{LONGEST_MS / 1000:g} s"
-    return f"{value:.1f} ms" if value < 100 else f"{value:.0f} ms"
 
 
 def headline(pool: PoolStatus) -> str:

@@ -17,12 +17,13 @@ def main(arguments: list[str]) -> None:
     address, port = Path(arguments[0]), int(arguments[1])
     signal.signal(signal.SIGTERM, _end)
     server = TcpFakeServer(("127.0.0.1", port))
+    server.daemon_threads = True  # they end with us; its `shutdown` would wait for ever before it serves
     try:
         _tell(address, f"redis://127.0.0.1:{server.server_address[1]}/0\n")
         server.serve_forever(poll_interval=60)
     finally:
-        address.unlink(missing_ok=True)
-        server.shutdown()
+        for path in (address, _new(address)):
+            path.unlink(missing_ok=True)
         server.server_close()
 
 
@@ -31,10 +32,15 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 def _tell(address: Path, url: str) -> None:
-    new = address.with_suffix(".new")
+    new = _new(address)
     new.write_text(url)
     new.chmod(0o600)
     new.replace(address)
+
+
+def _new(address: Path) -> Path:
+    """What it is written as, before it is there as a whole."""
+    return address.with_suffix(".new")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from typing import IO
 from redis.exceptions import RedisError
 
 from sidecar.child import Child, how_it_ended
-from sidecar.contract.connect import connect, socket_url
+from sidecar.contract.connect import connect
+from sidecar.contract.whereabouts import socket_url
 from sidecar.store.claim import Claim
 from sidecar.store.engine import Engine, Kind
 

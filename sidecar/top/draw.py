@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sidecar.status import BackendStatus, PoolStatus, printable
-from sidecar.status.table import STYLES, headline, milliseconds, plain_table, reason_of, state_of, workers_table
+from sidecar.status.table import STYLES, headline, plain_table, reason_of, state_of, workers_table
 from sidecar.status.traffic import is_slow_to_probes, slowest
+from sidecar.status.words import milliseconds
 from sidecar.top.frame import Frame, most_telling
 
 FIXED_LINES = 4

@@ -8,6 +8,7 @@ import sys
 import time
 from asyncio import Task, TaskGroup
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +97,7 @@ class Up:
         self._hurry = asyncio.Event()
         self._ended: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._tasks: dict[str, Task[None]] = {}
+        self._ports = ExitStack()
         self._claim: Claim | None = None
         self._store: EmbeddedStore | None = None
         self._monitor: Child | None = None
@@ -153,7 +155,7 @@ class Up:
     async def _start(self, tasks: TaskGroup) -> None:
         try:
             written = self._config
-            self._config = written.model_copy(update={"listen": settle(written.listen)})
+            self._config = written.model_copy(update={"listen": settle(written.listen, self._ports)})
             url = await self._start_store(tasks)
             environ = self._environ | _told_to_children(written, self._config.listen, url)
             self._monitor = await self._start_child(Child("monitor", self._commands.monitor, environ))
@@ -219,6 +221,7 @@ class Up:
             await self._store.stop()
         if self._claim:
             self._claim.free()
+        self._ports.close()
 
     async def _drain(self, worker: Child) -> None:
         """Ask gunicorn to end gracefully; by force after the drain's deadline, or soon after a second signal.

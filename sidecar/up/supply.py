@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from redis.exceptions import AuthenticationError, RedisError
 
 from sidecar.contract.config import Store
-from sidecar.contract.connect import connect, plainly, without_password
+from sidecar.contract.connect import connect, plainly
 from sidecar.contract.events import Event, line
+from sidecar.contract.whereabouts import without_password
 from sidecar.store import Claim, ClaimedError, EmbeddedStore, StoreError, find_engine
 
 ANSWERS_WITHIN_S = 3.0

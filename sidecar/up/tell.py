@@ -14,8 +14,8 @@ from typing import TextIO
 from urllib.parse import unquote, urlsplit
 
 from sidecar.contract.config import Config, Socket
-from sidecar.contract.connect import without_password
 from sidecar.contract.keys import PoolKeys
+from sidecar.contract.whereabouts import without_password
 from sidecar.status import PoolStatus, Status, UnreadableError, printable, read_status
 
 POLL_S = 0.1

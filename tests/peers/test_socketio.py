@@ -19,7 +19,7 @@ from peers import FOLDER, Server, ServerKind, program, started
 from processes import Program
 from raw_client import fetch
 
-CLIENTS, MESSAGES = 20, 20
+CLIENTS, MESSAGES = 20, 5
 NOBODY = "redis://127.0.0.1:1/0"  # workers route on their config without it
 SETTINGS = """
 [pools.api.balancing]

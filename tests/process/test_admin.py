@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from backend import Backend, Connection, Request, answers
-from chain import POOL, second_terminal, sidebeat, started, write_config
+from chain import POOL, second_terminal, sidebeat, started, status_of, write_config
 from processes import Program
 from raw_client import fetch
 from redis_server import RedisServer
 from sidecar.contract.connect import connect
-from sidecar.status import BackendStatus, read_status
+from sidecar.status import BackendStatus
 from waiting import eventually
 
 
@@ -41,7 +41,7 @@ async def backends() -> AsyncIterator[dict[str, Backend]]:
 
 async def in_force(store: RedisServer, admin: str) -> BackendStatus:
     """What is known of alpha once both workers act on this: a condition to wait for."""
-    pool = (await read_status(store.url, "default")).pools[POOL]
+    pool = (await status_of(store.url)).pools[POOL]
     assert pool.backends["alpha"].admin == admin, pool
     assert [worker.applied_epoch for worker in pool.workers] == [pool.epoch] * 2, pool
     return pool.backends["alpha"]
@@ -59,49 +59,55 @@ def kill_monitor(program: Program) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-async def test_a_drained_backend_gets_no_new_request_and_ends_what_it_has(
+async def test_an_order_is_followed_by_all_and_outlives_the_monitor_and_the_store_until_it_is_taken_back(
     redis_server: RedisServer, backends: dict[str, Backend], tmp_path: Path
 ):
     alpha = backends["alpha"].handler = Holding()
     config = write_config(tmp_path, backends, store={"url": redis_server.url})
     with sidebeat("up", "-c", config, cwd=tmp_path) as program:
-        system = await started(program)
-        async with asyncio.TaskGroup() as tasks:
-            slow = [tasks.create_task(fetch(system.port, "/slow", within=30)) for _ in range(12)]
-            await eventually(lambda: alpha.held)
-            with sidebeat("drain", "api/alpha", "--wait", "-c", config, cwd=tmp_path) as drain:
-                await eventually(lambda: in_force(redis_server, "drain"))
-                already = alpha.held
-                assert await answering(system.port) == {b"bravo"}
-                assert (drain.status, alpha.held) == (None, already), "it waits, and nothing new comes"
-                alpha.release.set()
-                await eventually(lambda: drain.status is not None)
-                assert (drain.status, drain.stderr) == (0, "")
-                assert drain.stdout.splitlines() == [
-                    f"{POOL}/alpha: drain (was ready)",
-                    "in force with 2 of 2 workers; 0 requests in flight",
-                ]
-        assert {response.result().status for response in slow} == {200}
-        events = await second_terminal("events", "api/alpha", "--json", "-n", "1", "-c", str(config), cwd=tmp_path)
-        event = json.loads(events)
-        assert (event["from"], event["to"]) == ("ready", "drain")
-        assert "@" in event["by"]
-
-
-async def test_an_intent_outlives_the_monitor_and_the_store_until_it_is_taken_back(
-    redis_server: RedisServer, backends: dict[str, Backend], tmp_path: Path
-):
-    config = write_config(tmp_path, backends, store={"url": redis_server.url})
-    with sidebeat("up", "-c", config, cwd=tmp_path) as program:
-        system = await started(program)
-        with sidebeat("events", "-f", "-n", "0", "-c", config, cwd=tmp_path) as events:
-            await second_terminal("drain", "api/alpha", "-c", str(config), cwd=tmp_path)
-            kill_monitor(program)
-            async with connect(redis_server.url) as store:
-                await store.flushall()
-            await eventually(lambda: program.output.count("lease-won") == 2, within=10)
-            await eventually(lambda: in_force(redis_server, "drain"), within=10)
-            assert await answering(system.port) == {b"bravo"}
-            await eventually(lambda: events.said(r"/alpha  drain: the store had lost it"))
+        port = (await started(program)).port
+        await is_drained_without_harm(alpha, port, redis_server, tmp_path)
+        await is_drained_although_all_is_lost(program, redis_server, tmp_path)
+        assert await answering(port) == {b"bravo"}
         await second_terminal("ready", "api/alpha", "--wait", "-c", str(config), cwd=tmp_path)
-        assert await answering(system.port) == {b"alpha", b"bravo"}
+        await eventually(lambda: is_back(port))
+
+
+async def is_drained_without_harm(alpha: Holding, port: int, store: RedisServer, folder: Path) -> None:
+    """It gets no new request and ends what it has, and that is waited for and written down."""
+    config = ("-c", str(folder / "sidebeat.toml"))
+    async with asyncio.TaskGroup() as tasks:
+        slow = [tasks.create_task(fetch(port, "/slow")) for _ in range(12)]
+        await eventually(lambda: alpha.held and alpha.held + sum(task.done() for task in slow) == len(slow))
+        with sidebeat("drain", "api/alpha", "--wait", *config, cwd=folder) as drain:
+            await eventually(lambda: in_force(store, "drain"))
+            already = alpha.held
+            assert await answering(port) == {b"bravo"}
+            assert (drain.status, alpha.held) == (None, already), "it waits, and nothing new comes"
+            alpha.release.set()
+            await eventually(lambda: drain.status is not None)
+            assert (drain.status, drain.stderr) == (0, "")
+            assert drain.stdout.splitlines() == [
+                f"{POOL}/alpha: drain (was ready)",
+                "in force with 2 of 2 workers; 0 requests in flight",
+            ]
+    assert {response.result().status for response in slow} == {200}
+    event = json.loads(await second_terminal("events", "api/alpha", "--json", "-n", "1", *config, cwd=folder))
+    assert (event["from"], event["to"]) == ("ready", "drain")
+    assert "@" in event["by"]
+
+
+async def is_drained_although_all_is_lost(program: Program, store: RedisServer, folder: Path) -> None:
+    """The monitor that knew of it, and the store in which it stood."""
+    with sidebeat("events", "-f", "-n", "0", "-c", folder / "sidebeat.toml", cwd=folder) as events:
+        kill_monitor(program)
+        async with connect(store.url) as keys:
+            await keys.flushall()
+        await eventually(lambda: program.output.count("lease-won") >= 2)
+        await eventually(lambda: in_force(store, "drain"))
+        await eventually(lambda: events.said(r"/alpha  drain: the store had lost it"))
+
+
+async def is_back(port: int) -> bool:
+    """Whether alpha answers again, which starts slowly: a condition to wait for."""
+    return await answering(port) == {b"alpha", b"bravo"}

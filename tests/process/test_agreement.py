@@ -81,7 +81,7 @@ class Sights:
         said = await eventually(lambda: self._system.program.said(r" console url=(\S+) token_file=(\S+)"))
         assert said
         bearer = {"authorization": f"Bearer {Path(said[2]).read_text().strip()}"}
-        self._console = httpx.AsyncClient(base_url=said[1], headers=bearer, timeout=10)
+        self._console = httpx.AsyncClient(base_url=said[1], headers=bearer, timeout=30)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -95,12 +95,18 @@ class Sights:
     async def _look(self) -> tuple[dict[str, Facts], dict[str, Facts]]:
         """What is told without a command, and what stood in the store when all of it was told."""
         told = await of_store(self._store, KEYS)
-        told["status"] = of_status((await self._console.get("/api/status")).json()["pools"][POOL])
+        told["status"] = await self._status()
         told["workers"] = of_workers(samples((await fetch(self._system.admin, "/metrics")).body))
         explained = await fetch(self._system.admin, "/explain?url=/", headers=[("host", "localhost")])
         told["explain"] = of_explain(json.loads(explained.body))
-        told["monitor"] = of_monitor(samples((await self._console.get("/metrics")).content))
+        told["monitor"] = await self._monitor()
         return told, await of_store(self._store, KEYS)
+
+    async def _status(self) -> Facts:
+        return of_status((await self._console.get("/api/status")).json()["pools"][POOL])
+
+    async def _monitor(self) -> Facts:
+        return of_monitor(samples((await self._console.get("/metrics")).content))
 
     async def knows_the_workers(self) -> bool:
         """Whether the monitor counts on from what both workers have reported: a condition to wait for."""
@@ -121,8 +127,10 @@ class Sights:
     async def in_traffic(self) -> bool:
         """Whether what the monitor makes of requests, some of which fail, is told alike: a condition to wait for."""
         await ask(self._system.port, 10)
-        told, after = await self._look()
-        made = {place: _figures(told[place]) for place in ("redis", "status", "monitor")}
+        made = {"redis": _figures((await of_store(self._store, KEYS))["redis"])}
+        made["status"] = _figures(await self._status())
+        made["monitor"] = _figures(await self._monitor())
+        after = await of_store(self._store, KEYS)
         assert _figures(after["redis"]) == made["redis"], "the monitor has told anew meanwhile"
         assert disagreements(made) == {}
         return bool(made["monitor"]["delta", "rps"] and made["monitor"]["delta", "error_ratio"])
@@ -135,9 +143,18 @@ class Sights:
         assert untold(told) == set()
         return told
 
+    async def agree_on_what_became_of_it(self) -> dict[str, Facts]:
+        """The same at the end of the test, when it shows all that was done."""
+        told = await self.agree()
+        assert told["explain"]["delta", "ejected here"]
+        assert told["explain"]["bravo", "admin"] == "drain"
+        assert told["explain"]["charlie", "weight"] == 7
+        assert told["explain"]["echo", "state"] == "unhealthy"
+        return told
+
     async def agree_with_commands(self) -> dict[str, Facts]:
         """The same with what commands print, but for what has changed while they ran."""
-        before = await self.agree()
+        before = await self.agree_on_what_became_of_it()
         commands = [("status", "--json"), ("top", "--json", "-n", "1"), ("explain", "GET", "/", "--json")]
         async with asyncio.TaskGroup() as tasks:
             asked = [tasks.create_task(second_terminal(*each, cwd=self._folder)) for each in commands]
@@ -216,14 +233,14 @@ async def test_every_place_says_the_same_of_a_system_whatever_becomes_of_it(
         with sidebeat("up", "-c", file, cwd=tmp_path) as program:
             system = await started(program)
             async with Sights(system, store, tmp_path) as sights:
-                await eventually(sights.knows_the_workers, within=10)
+                await eventually(sights.knows_the_workers, every=0.1)
                 answering["delta"].fails_each = 4
                 await ask(system.port, 50)
-                await eventually(sights.times_are_those_of_the_buckets, within=8)
-                await eventually(sights.in_traffic, within=15)
+                await eventually(sights.times_are_those_of_the_buckets, every=0.1)
+                await eventually(sights.in_traffic, within=45, every=0.1)
                 async with under_way(system.port):
                     await eventually(lambda: any(has_held(each) for each in backends.values()))
-                    told = await eventually(sights.agree, within=15)
+                    told = await eventually(sights.agree, within=45, every=0.1)
                     assert told["status"]["", "tunnels"] == 1
                     in_flight: list[Any] = [told["explain"][name, "in flight"] for name in NAMES]
                     assert sum(in_flight) == 2
@@ -233,10 +250,6 @@ async def test_every_place_says_the_same_of_a_system_whatever_becomes_of_it(
                     backends["echo"].refuse()
                     await sights.order("bravo", "drain")
                     await second_terminal("weight", "api/charlie", "7", cwd=tmp_path)
-                    await eventually(lambda: is_down(store, "echo"), within=10)
-                    await eventually(sights.agree, within=15)
-                    told = await eventually(sights.agree_with_commands, within=30)
-                assert told["explain"]["delta", "ejected here"]
-                assert told["explain"]["bravo", "admin"] == "drain"
-                assert told["explain"]["charlie", "weight"] == 7
-                assert told["explain"]["echo", "state"] == "unhealthy"
+                    await eventually(lambda: is_down(store, "echo"))
+                    await eventually(sights.agree_on_what_became_of_it, within=45, every=0.1)
+                    await eventually(sights.agree_with_commands, within=45)

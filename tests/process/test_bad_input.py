@@ -2,12 +2,13 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from chain import sidebeat
+from sidecar.cli.commands import run
 
 GOOD = """
 [listen]
@@ -17,6 +18,7 @@ admin = "127.0.0.1:0"
 backends = ["http://127.0.0.1:8081", "http://127.0.0.1:8082"]
 """
 URL = "http://127.0.0.1:8081"
+Say = Callable[..., tuple[int, str]]
 
 
 @pytest.fixture
@@ -32,15 +34,36 @@ def taken() -> Iterator[str]:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
-def one_line(folder: Path, *arguments: str, env: dict[str, str | None] | None = None) -> tuple[int, str]:
+def one_line(folder: Path, *arguments: str) -> tuple[int, str]:
     """The exit status and the only line on stderr of a command that leaves nothing."""
-    with sidebeat(*arguments, cwd=folder, env=env) as program:
+    with sidebeat(*arguments, cwd=folder) as program:
         status = program.wait()
         program.assert_nothing_left()
         assert program.stderr.endswith("\n")
         assert program.stderr.count("\n") == 1, program.output
         assert "Traceback" not in program.output
         return status, program.stderr.rstrip("\n")
+
+
+@pytest.fixture
+def say(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Say:
+    """The same of a command that does not get as far as to start anything, so that it can run in this process.
+
+    All but `worker`, which becomes another program first.
+    """
+
+    def said(*arguments: str) -> tuple[int, str]:
+        if arguments[:1] == ("worker",):
+            return one_line(folder, *arguments)
+        status = run(arguments)
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.endswith("\n")
+        assert err.count("\n") == 1, err
+        return status, err.rstrip("\n")
+
+    monkeypatch.chdir(folder)
+    return said
 
 
 BROKEN_FILES = {
@@ -66,25 +89,32 @@ BROKEN_FILES = {
 
 
 @pytest.mark.parametrize("command", ["up", "monitor", "worker", "check", "status", "keys"])
-def test_a_missing_file_is_named(folder: Path, command: str):
-    status, line = one_line(folder, command, "-c", "missing.toml")
+def test_a_missing_file_is_named(say: Say, command: str):
+    status, line = say(command, "-c", "missing.toml")
     assert status == 2
     assert line.endswith("missing.toml: no such file or directory")
 
 
 @pytest.mark.parametrize(("content", "named"), BROKEN_FILES.values(), ids=BROKEN_FILES)
-def test_a_file_that_is_wrong_is_said_with_the_key(folder: Path, content: str, named: str):
+def test_a_file_that_is_wrong_is_said_with_the_key(folder: Path, say: Say, content: str, named: str):
     (folder / "sidebeat.toml").write_text(content)
-    status, line = one_line(folder, "up", "-c", "sidebeat.toml")
+    status, line = say("up", "-c", "sidebeat.toml")
     assert status == 2
     assert named in line
 
 
-@pytest.mark.parametrize("command", ["monitor", "worker", "check"])
-def test_every_command_says_the_same_of_a_file_that_is_wrong(folder: Path, command: str):
+def test_a_process_of_its_own_says_the_same_and_leaves_nothing(folder: Path, say: Say):
     content, named = BROKEN_FILES["an unknown key"]
     (folder / "sidebeat.toml").write_text(content)
-    status, line = one_line(folder, command, "-c", "sidebeat.toml")
+    command = ("up", "-c", "sidebeat.toml")
+    assert one_line(folder, *command) == say(*command) == (2, f"sidebeat: {named}")
+
+
+@pytest.mark.parametrize("command", ["monitor", "worker", "check"])
+def test_every_command_says_the_same_of_a_file_that_is_wrong(folder: Path, say: Say, command: str):
+    content, named = BROKEN_FILES["an unknown key"]
+    (folder / "sidebeat.toml").write_text(content)
+    status, line = say(command, "-c", "sidebeat.toml")
     assert status == 2
     assert named in line
 
@@ -101,15 +131,16 @@ def test_every_command_says_the_same_of_a_file_that_is_wrong(folder: Path, comma
         ("keys", "SIDEBEAT_STORE"),
     ],
 )
-def test_a_misspelt_variable_is_named(folder: Path, command: str, variable: str):
-    status, line = one_line(folder, command, "-c", "sidebeat.toml", env={variable: "1"})
+def test_a_misspelt_variable_is_named(say: Say, monkeypatch: pytest.MonkeyPatch, command: str, variable: str):
+    monkeypatch.setenv(variable, "1")
+    status, line = say(command, "-c", "sidebeat.toml")
     assert status == 2
     assert variable in line
 
 
 @pytest.mark.parametrize("command", ["up", "monitor", "worker", "check", "status", "keys"])
-def test_an_unknown_flag_is_named(folder: Path, command: str):
-    status, line = one_line(folder, command, "--frobnicate")
+def test_an_unknown_flag_is_named(say: Say, command: str):
+    status, line = say(command, "--frobnicate")
     assert status == 2
     assert "--frobnicate" in line
 
@@ -122,9 +153,10 @@ def test_a_port_in_use_is_said_at_once_with_the_flag(folder: Path, taken: str, f
     assert list(Path(os.environ["XDG_RUNTIME_DIR"]).iterdir()) == []
 
 
-def test_a_port_in_use_is_said_by_a_worker_alone(folder: Path, taken: str):
-    env: dict[str, str | None] = {"SIDEBEAT_STORE__URL": "redis://127.0.0.1:1", "SIDEBEAT_LISTEN__BIND": taken}
-    status, line = one_line(folder, "worker", "-c", "sidebeat.toml", env=env)
+def test_a_port_in_use_is_said_by_a_worker_alone(folder: Path, taken: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("SIDEBEAT_STORE__URL", "redis://127.0.0.1:1")
+    monkeypatch.setenv("SIDEBEAT_LISTEN__BIND", taken)
+    status, line = one_line(folder, "worker", "-c", "sidebeat.toml")
     assert status == 1
     assert "listen.bind" in line
     assert f"{taken} is in use" in line
@@ -155,26 +187,25 @@ def test_a_redis_that_cannot_be_reached_is_said_with_the_flag(folder: Path):
         (["serve"], "'serve'"),
     ],
 )  # fmt: skip
-def test_a_command_line_that_is_wrong_is_said(folder: Path, arguments: list[str], named: str):
-    status, line = one_line(folder, *arguments)
+def test_a_command_line_that_is_wrong_is_said(say: Say, arguments: list[str], named: str):
+    status, line = say(*arguments)
     assert status == 2
     assert named in line
 
 
 @pytest.mark.parametrize("command", ["monitor", "worker"])
-def test_a_part_alone_without_a_store_names_the_key(folder: Path, command: str):
-    status, line = one_line(folder, command, "-c", "sidebeat.toml")
+def test_a_part_alone_without_a_store_names_the_key(say: Say, command: str):
+    status, line = say(command, "-c", "sidebeat.toml")
     assert status == 2
     assert "store.url: not set, and no store runs at" in line
 
 
 @pytest.mark.parametrize("command", ["status", "keys"])
-def test_a_look_at_what_does_not_run_says_so(folder: Path, command: str):
-    status, line = one_line(folder, command)
+def test_a_look_at_what_does_not_run_says_so(say: Say, command: str):
+    status, line = say(command)
     assert status == 1
     assert "store.url: not set, and no store runs at" in line
 
 
-def test_a_directory_instead_of_a_file_is_said(folder: Path):
-    status, line = one_line(folder, "check", "-c", str(folder))
-    assert (status, line) == (2, f"sidebeat: {folder}: is a directory")
+def test_a_directory_instead_of_a_file_is_said(folder: Path, say: Say):
+    assert say("check", "-c", str(folder)) == (2, f"sidebeat: {folder}: is a directory")

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from chain import POOL, Demo, sidebeat, worker_started, write_config
+from chain import POOL, Demo, sidebeat, status_of, worker_started, write_config
 from raw_client import fetch
 from redis_server import RedisServer
-from sidecar.status import PoolStatus, read_status
+from sidecar.status import PoolStatus
 from waiting import eventually
 
 
@@ -14,7 +14,7 @@ async def test_monitor_and_workers_start_before_the_store_and_find_each_other_th
     redis_server: RedisServer, demos: Mapping[str, Demo], tmp_path: Path
 ):
     async def joined() -> PoolStatus:
-        pool = (await read_status(redis_server.url, "default")).pools[POOL]
+        pool = (await status_of(redis_server.url)).pools[POOL]
         assert [backend.state for backend in pool.backends.values()] == ["healthy"] * 3
         assert [worker.applied_epoch for worker in pool.workers] == [pool.epoch] * 4
         return pool

@@ -5,67 +5,69 @@ import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import pytest
-
-from chain import POOL, Demo, sidebeat, started, write_config
+from chain import POOL, Demo, private_store, sidebeat, started, status_of, write_config
 from load import Load
 from processes import Program
 from redis_server import RedisServer
-from sidecar.contract.connect import socket_url
-from sidecar.contract.rundir import store_socket
-from sidecar.status import PoolStatus, read_status
+from sidecar.status import PoolStatus
 from waiting import eventually
 
 # How to tell its process from the others.
 PARTS = {"store": "store.sock", "monitor": "sidecar monitor"}
+Act = Callable[[], None]
 
 
 async def followed(store: str, *, beyond: int) -> PoolStatus:
     """The pool once its epoch is beyond this one and both workers route on it: a condition to wait for."""
-    pool = (await read_status(store, "default")).pools[POOL]
+    pool = (await status_of(store)).pools[POOL]
     assert (pool.epoch or 0) > beyond, pool
     assert [worker.applied_epoch for worker in pool.workers] == [pool.epoch] * 2, pool
     return pool
 
 
-async def more_answers(load: Load, count: int = 50) -> None:
+async def more_answers(load: Load, count: int = 25) -> None:
     already = len(load.answers)
     await eventually(lambda: len(load.answers) >= already + count)
 
 
-async def caught_up(store: str, before: PoolStatus) -> PoolStatus:
-    """Whether they are where they would be without the gap, in which alpha died: a condition to wait for."""
+async def caught_up(store: str, before: PoolStatus, alpha: str) -> PoolStatus:
+    """Whether they are where they would be without the gap, in which alpha changed: a condition to wait for."""
     pool = await followed(store, beyond=before.epoch or 0)
     states = {name: backend.state for name, backend in pool.backends.items()}
-    assert states == {"alpha": "unhealthy", "bravo": "healthy", "charlie": "healthy"}
+    assert states == {"alpha": alpha, "bravo": "healthy", "charlie": "healthy"}
     return pool
 
 
-@pytest.mark.parametrize(
-    ("stop", "go_on"),
-    [(RedisServer.kill, RedisServer.start), (RedisServer.pause, RedisServer.resume)],
-    ids=["killed", "hanging"],
-)
+def without_store(program: Program) -> int:
+    """How many more have said that they lost it than that they found it."""
+    return program.output.count("store-down") - program.output.count("store-up")
+
+
+async def goes_through_a_gap(program: Program, load: Load, stop: Act, meanwhile: Act, go_on: Act) -> None:
+    """Traffic has to go on in it."""
+    all_have_it = without_store(program)
+    stop()
+    await eventually(lambda: without_store(program) == all_have_it + 3, what="monitor and workers notice")
+    meanwhile()
+    await more_answers(load)
+    go_on()
+
+
 async def test_without_a_store_traffic_goes_on_and_with_it_the_view_does(
-    redis_server: RedisServer,
-    demos: Mapping[str, Demo],
-    tmp_path: Path,
-    stop: Callable[[RedisServer], None],
-    go_on: Callable[[RedisServer], None],
+    redis_server: RedisServer, demos: Mapping[str, Demo], tmp_path: Path
 ):
-    config = write_config(tmp_path, demos, store={"url": redis_server.url})
+    store, alpha = redis_server.url, demos["alpha"]
+    config = write_config(tmp_path, demos, store={"url": store})
     with sidebeat("up", "-c", config, cwd=tmp_path) as program:
         system = await started(program)
-        async with Load(system.port, "/healthz") as load:
-            before = await eventually(lambda: followed(redis_server.url, beyond=0))
+        async with Load(system.port, "/healthz", per_second=25) as load:
+            first = await eventually(lambda: followed(store, beyond=0))
             processes = program.descendants()
             await more_answers(load)
-            stop(redis_server)
-            await eventually(lambda: program.output.count("store-down") == 3, what="monitor and workers notice")
-            demos["alpha"].kill()
-            await more_answers(load)
-            go_on(redis_server)
-            await eventually(lambda: caught_up(redis_server.url, before), within=10)
+            await goes_through_a_gap(program, load, redis_server.kill, alpha.kill, redis_server.start)
+            second = await eventually(lambda: caught_up(store, first, "unhealthy"))
+            await goes_through_a_gap(program, load, redis_server.pause, alpha.start, redis_server.resume)
+            await eventually(lambda: caught_up(store, second, "healthy"))
         load.assert_unharmed()
         assert program.descendants() == processes
         assert not program.said("restarting")
@@ -76,7 +78,7 @@ async def kill(program: Program, part: str, store: str, known: PoolStatus) -> Po
     (pid,) = [pid for pid, command in program.descendants().items() if PARTS[part] in command]
     os.kill(pid, signal.SIGKILL)
     await eventually(lambda: program.said(f"restarting child={part}"))
-    return await eventually(lambda: followed(store, beyond=known.epoch or 0), within=10)
+    return await eventually(lambda: followed(store, beyond=known.epoch or 0))
 
 
 async def test_a_part_that_is_killed_is_started_again_and_no_request_and_no_worker_notices(
@@ -84,8 +86,8 @@ async def test_a_part_that_is_killed_is_started_again_and_no_request_and_no_work
 ):
     with sidebeat("up", "-c", write_config(tmp_path, demos), cwd=tmp_path) as program:
         system = await started(program)
-        store = socket_url(store_socket("default", os.environ))
-        async with Load(system.port, "/healthz") as load:
+        store = private_store()
+        async with Load(system.port, "/healthz", per_second=25) as load:
             before = pool = await eventually(lambda: followed(store, beyond=0))
             await more_answers(load)
             for part in PARTS:

@@ -41,8 +41,8 @@ async def replace_workers(system: System, number: signal.Signals) -> None:
     for pid in children(system.program.pid):
         booted = system.program.output.count("worker-booted")
         os.kill(pid, number)
-        await eventually(lambda: system.program.output.count("worker-booted") > booted, within=15)  # noqa: B023
-        await eventually(lambda: pid not in children(system.program.pid), within=15)  # noqa: B023
+        await eventually(lambda: system.program.output.count("worker-booted") > booted)  # noqa: B023
+        await eventually(lambda: pid not in children(system.program.pid))  # noqa: B023
         assert await statuses(system, 10) == {200}
 
 

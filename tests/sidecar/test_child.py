@@ -41,7 +41,7 @@ async def test_what_ignores_sigterm_is_ended_by_force_after_the_limit(tmp_path: 
 async def test_what_ends_when_it_is_asked_needs_no_force():
     sleeper = child("import time; time.sleep(60)")
     await sleeper.start()
-    assert await sleeper.stop(limit_s=10) is True
+    assert await sleeper.stop(limit_s=20) is True
     assert not sleeper.is_running
 
 
@@ -53,7 +53,7 @@ async def test_what_a_dead_child_left_behind_is_asked_to_end_too(tmp_path: Path)
     assert await parent.wait() == 0
     left = int((tmp_path / "out").read_text())
     assert is_running(left)
-    assert await parent.stop(limit_s=5) is True
+    assert await parent.stop(limit_s=20) is True
     assert not is_running(left)
 
 
@@ -64,7 +64,14 @@ async def test_a_signal_to_what_has_ended_does_nothing():
     await quick.wait()
     quick.send(signal.SIGTERM)
     quick.send_group(signal.SIGKILL)
-    await asyncio.wait_for(quick.gone(), 5)
+    await asyncio.wait_for(quick.gone(), 20)
+
+
+async def test_what_is_passed_on_does_not_end_a_child_that_has_no_handlers_yet():
+    code = "import os, signal as s; [os.kill(os.getpid(), each) for each in (s.SIGHUP, s.SIGUSR1, s.SIGUSR2)]"
+    young = child(code)
+    await young.start()
+    assert await young.wait() == 0
 
 
 async def test_a_program_that_is_not_there_is_an_error_of_the_system():

@@ -63,8 +63,10 @@ def keys(namespace: str) -> PoolKeys:
 
 @pytest.fixture
 async def leader(redis: Store, keys: PoolKeys) -> Leader:
+    """One whose lease does not end in the middle of a test, however long that takes."""
     leader = Leader(redis, keys)
     await leader.win()
+    await redis.pexpire(keys.leader, 60_000)
     return leader
 
 
@@ -86,7 +88,7 @@ async def test_epochs_are_close_to_redis_time_and_only_grow(redis: Store, keys: 
     epochs = [(await leader.write(leader.edition(UP))).epoch for _ in range(20)]
     assert epochs == sorted(set(epochs))
     seconds, _ = await redis.time()
-    assert abs(epochs[-1] - int(seconds) * 1000) < 5000
+    assert abs(epochs[-1] - int(seconds) * 1000) < 60_000
 
 
 async def test_an_epoch_follows_the_last_one_when_the_clock_is_behind(redis: Store, keys: PoolKeys, leader: Leader):
@@ -158,12 +160,12 @@ async def test_a_heartbeat_moves_the_beat_and_the_figures_and_not_the_epoch(
 
 
 async def test_streams_are_bounded(redis: Store, keys: PoolKeys, leader: Leader):
-    changed = [FELL] * 400
-    await leader.write(leader.edition(UP))
-    for _ in range(5):
-        await leader.write(leader.edition(UP, changes=changed))
-    for _ in range(HISTORY_LENGTH + 150):
-        await leader.write(Edition(histories={"a:1": POINT}))
+    for stream, length in ((keys.events, EVENTS_LENGTH), (keys.history("a:1"), HISTORY_LENGTH)):
+        filler = redis.pipeline(transaction=False)
+        for _ in range(length + 500):
+            filler.xadd(stream, {"old": "1"})
+        await filler.execute()
+    await leader.write(leader.edition(UP, changes=[FELL] * 10, histories={"a:1": POINT}))
     assert EVENTS_LENGTH <= await redis.xlen(keys.events) < EVENTS_LENGTH + 200
     assert HISTORY_LENGTH <= await redis.xlen(keys.history("a:1")) < HISTORY_LENGTH + 150
 

@@ -13,10 +13,12 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from processes import Program
 from redis_server import RedisServer
 from sidecar.contract.config import ConfigError, parse
-from sidecar.contract.connect import connect, plainly, socket_url, store_url, without_password
+from sidecar.contract.connect import connect, plainly
 from sidecar.contract.rundir import run_directory, store_address, store_socket
+from sidecar.contract.whereabouts import socket_url, store_url, without_password
 from sidecar.store import Claim, ClaimedError, EmbeddedStore, Engine, Kind, StoreError, find_engine
 from waiting import eventually
 
@@ -195,6 +197,18 @@ async def test_the_demonstration_is_found_by_a_second_terminal_and_leaves_nothin
             await client.hset("key", mapping={"field": "value"})
             assert await client.eval("return redis.call('HGET', KEYS[1], 'field')", 1, "key") == "value"
     await eventually(lambda: list(claim.directory.iterdir()) == [])
+
+
+async def test_a_demonstration_that_is_told_to_end_before_it_serves_does(tmp_path: Path):
+    code = """
+import os, signal, sys
+import sidecar.store.demonstration as it
+it.TcpFakeServer.serve_forever = lambda self, poll_interval: os.kill(os.getpid(), signal.SIGTERM)
+it.main(sys.argv[1:])
+"""
+    with Program([sys.executable, "-c", code, tmp_path / "store.url", "0"]) as program:
+        await eventually(lambda: program.status == 0)
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_a_second_terminal_finds_the_private_store(claim: Claim):

@@ -2,6 +2,7 @@
 is the same wherever it is made. ``scripts/simulate`` runs more of it, for the figures that are promised."""
 
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 
 import pytest
@@ -13,41 +14,37 @@ from simulated.machine import Ill, Illness
 from simulated.run import Phases, Setup, Simulation, simulate
 
 SHORT = Phases(measured_s=2.0, slow_s=5.0, well_s=8.0, hollow_s=9.0, filled_s=12.0, end_s=14.0)
-SEEDS = (1, 2, 3)
+SEEDS = (1, 3)
 CALM = Setup(policy="p2c_ewma", illnesses=(), phases=replace(SHORT, end_s=4.0))
 
 
-@pytest.fixture(scope="module")
-def found() -> dict[str, Figures]:
-    """Each contender at 70 % load; over all seeds for those whose figures are close."""
-    close = (DEFAULT, "least_request", PEAK_EWMA)
-    far = ("round_robin", FASTEST)
-    return {
-        name: contend(name, load=0.7, seeds=SEEDS if name in close else SEEDS[:1], phases=SHORT)
-        for name in (*close, *far)
-    }
+@cache
+def found(name: str) -> Figures:
+    """A contender at 70 % load; over all seeds where figures are close."""
+    is_close = name in {DEFAULT, "least_request", PEAK_EWMA}
+    return contend(name, load=0.7, seeds=SEEDS if is_close else SEEDS[:1], phases=SHORT)
 
 
-def test_the_default_policy_keeps_what_is_promised_of_it(found: dict[str, Figures]):
-    judged = list(judge(found))
+def test_the_default_policy_keeps_what_is_promised_of_it():
+    judged = list(judge({name: found(name) for name in (DEFAULT, PEAK_EWMA, FASTEST)}))
     assert len(judged) == 4
     assert not [each for each in judged if not each.is_met]
 
 
-def test_knowing_more_makes_for_a_shorter_tail_and_herding_for_the_longest(found: dict[str, Figures]):
+def test_knowing_more_makes_for_a_shorter_tail_and_herding_for_the_longest():
     order = (DEFAULT, "least_request", PEAK_EWMA, "round_robin", FASTEST)
-    for better, worse in pairwise(found[name].p99_s for name in order):
+    for better, worse in pairwise(found(name).p99_s for name in order):
         assert better < 0.97 * worse, order
 
 
-def test_who_goes_to_the_fastest_sends_one_backend_several_times_its_share(found: dict[str, Figures]):
-    assert found[FASTEST].busiest > 4
-    assert found[FASTEST].errors > 0.1
+def test_who_goes_to_the_fastest_sends_one_backend_several_times_its_share():
+    assert found(FASTEST).busiest > 4
+    assert found(FASTEST).errors > 0.1
 
 
-def test_a_black_hole_gets_next_to_nothing_and_a_policy_alone_would_feed_it(found: dict[str, Figures]):
+def test_a_black_hole_gets_next_to_nothing_and_a_policy_alone_would_feed_it():
     fed = contend(f"{PEAK_EWMA}, neither", load=0.7, seeds=SEEDS[:1], phases=SHORT)
-    assert found[DEFAULT].to_hollow < 0.02
+    assert found(DEFAULT).to_hollow < 0.02
     assert fed.to_hollow > 0.15
     assert fed.hollow_errors > 0.15
 
@@ -79,8 +76,8 @@ def test_a_backend_that_fails_now_and_then_is_avoided_long_before_it_is_ejected(
 
 def test_where_everything_fails_retries_stay_within_the_budget_of_each_host():
     """A fifth of the requests, and a hundred in ten seconds beside them."""
-    hollow = [Illness(backend=number, ill=Ill.HOLLOW, begins_s=1.0, ends_s=8.0) for number in range(8)]
-    record = simulate(replace(CALM, illnesses=tuple(hollow), phases=replace(SHORT, end_s=8.0)))
+    hollow = [Illness(backend=number, ill=Ill.HOLLOW, begins_s=0.5, ends_s=5.0) for number in range(8)]
+    record = simulate(replace(CALM, illnesses=tuple(hollow), phases=replace(SHORT, end_s=5.0)))
     requests, retries = len(record.requests), len(record.attempts) - len(record.requests)
     assert 0.15 * requests < retries <= 0.2 * requests + 100 * CALM.hosts
 

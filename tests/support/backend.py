@@ -14,6 +14,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from http.client import responses
 from pathlib import Path
 from types import TracebackType
@@ -166,10 +167,11 @@ class Backend:
         self.path = path
         self.requests: list[Request] = []
         self.connections_total = 0
-        self._open: dict[asyncio.StreamWriter, asyncio.Task[None]] = {}
+        self._open: dict[socket.socket, asyncio.Task[None]] = {}
+        self._writers: dict[socket.socket, asyncio.StreamWriter] = {}
         self._errors: list[Exception] = []
         self._tasks = asyncio.TaskGroup()
-        self._server: asyncio.Server | None = None
+        self._listener: socket.socket | None = None
         self._reserved: socket.socket | None = None
 
     async def __aenter__(self) -> Self:
@@ -184,8 +186,8 @@ class Backend:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.refuse()
-        for writer, task in self._open.items():
-            abort(writer)
+        self.drop_connections()
+        for task in self._open.values():
             task.cancel()
         await self._tasks.__aexit__(None, None, None)
         if self._reserved is not None:
@@ -213,31 +215,48 @@ class Backend:
 
     async def accept(self) -> None:
         """Listen, at first or again."""
-        if self._server is not None:
+        if self._listener is not None:
             return
-        listener = bound_tcp(self.port) if self.path is None else bound_unix(self.path)
-        self._server = await asyncio.start_server(self._connected, sock=listener)
+        self._listener = bound_tcp(self.port) if self.path is None else bound_unix(self.path)
+        self._listener.setblocking(False)
+        self._listener.listen(100)  # as asyncio's own servers do
+        asyncio.get_running_loop().add_reader(self._listener, self._take, self._listener)
 
     def refuse(self) -> None:
         """Stop listening and keep the address: new connections are refused, those that are open stay."""
-        if self._server is None:
+        if self._listener is None:
             return
-        self._server.close()
-        self._server = None
+        asyncio.get_running_loop().remove_reader(self._listener)
+        self._listener.close()
+        self._listener = None
         if self.path is not None:
             bound_unix(self.path).close()
 
     def drop_connections(self) -> None:
         """Reset every open connection."""
-        for writer in list(self._open):
-            abort(writer)
+        for accepted, task in self._open.items():
+            if writer := self._writers.get(accepted):
+                abort(writer)
+            else:
+                task.cancel()
 
-    def _connected(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections_total += 1
-        self._open[writer] = task = self._tasks.create_task(self._serve(stream, writer))
-        task.add_done_callback(lambda _: self._open.pop(writer))
+    def _take(self, listener: socket.socket) -> None:
+        """Whoever has come. One of asyncio's servers leaves those open that came just before it was closed."""
+        with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+            while True:
+                accepted, _ = listener.accept()
+                self.connections_total += 1
+                self._open[accepted] = task = self._tasks.create_task(self._serve(accepted))
+                task.add_done_callback(partial(self._leave, accepted))
 
-    async def _serve(self, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _leave(self, accepted: socket.socket, _task: asyncio.Task[None]) -> None:
+        del self._open[accepted]
+        self._writers.pop(accepted, None)
+        accepted.close()
+
+    async def _serve(self, accepted: socket.socket) -> None:
+        stream, writer = await asyncio.open_connection(sock=accepted)
+        self._writers[accepted] = writer
         reader = WireReader(stream)
         connection = Connection(writer, reader)
         try:

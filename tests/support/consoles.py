@@ -13,6 +13,7 @@ from sidecar.console.setting import Live, Setting
 from sidecar.console.stream import Stream
 from sidecar.contract.config import Console as Section
 from sidecar.contract.config import parse_socket
+from waiting import eventually
 
 TOKEN = "a token that a person chose"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
@@ -44,4 +45,4 @@ async def served(told: Setting) -> AsyncIterator[AsyncClient]:
             yield client
     finally:
         await console.stop()
-        assert not console.is_alive
+        await eventually(lambda: not console.is_alive)

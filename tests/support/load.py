@@ -17,7 +17,9 @@ from typing import Self
 from raw_client import RawClient, Response, fetch
 from wire import TruncatedError
 
-GIVE_UP_S = 10.0
+GIVE_UP_S = 20.0
+LEAST = 10
+"""Answers on either kind of connection, below which a load proves nothing: a fifth of a second of it."""
 CLOSES = (("host", "test"), ("connection", "close"))
 
 
@@ -43,7 +45,7 @@ class Load:
         self._port = port
         self._target = target
         self._per_second = per_second
-        self._began = self._ended = 0.0
+        self._began = 0.0
         self._at_rest: list[RawClient] = []
         self._tasks = asyncio.TaskGroup()
         self._stack = contextlib.AsyncExitStack()
@@ -57,7 +59,6 @@ class Load:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._ended = time.monotonic()
         self._pacer.cancel()
         await self._tasks.__aexit__(None, None, None)
         await self._stack.aclose()
@@ -67,12 +68,11 @@ class Load:
         return Counter(answer.backend for answer in self.answers if answer.began >= since)
 
     def assert_unharmed(self) -> None:
-        """It ran all the time on both kinds of connections, and nothing went wrong."""
+        """It ran on both kinds of connections, and nothing went wrong."""
         assert not self.failures, "\n".join([f"{len(self.failures)} failures:", *self.failures[:20]])
-        due = (self._ended - self._began) * self._per_second
         for kept_alive in (True, False):
             answered = sum(answer.kept_alive is kept_alive for answer in self.answers)
-            assert answered > due / 4, f"only {answered} of some {due / 2:.0f} with kept_alive={kept_alive}"
+            assert answered >= LEAST, f"only {answered} with kept_alive={kept_alive}"
 
     async def _pace(self) -> None:
         number = 0

@@ -7,7 +7,10 @@ SYSTEM_TRUST = UpstreamTLS()
 
 
 async def probe(url: str, tls: UpstreamTLS = SYSTEM_TRUST, /, **check: object) -> ProbeResult:
-    """Probe once. The deadline is short, unless the check says otherwise."""
-    settings = HealthCheck.model_validate({"timeout_s": 0.3, **check})
+    """Probe, and again while it does not count. The deadline is far away, unless the check says otherwise."""
+    settings = HealthCheck.model_validate({"timeout_s": 20.0, **check})
     async with Prober() as prober:
-        return await prober.probe(BackendTable(url=url).backend(), settings, tls)()
+        once = prober.probe(BackendTable(url=url).backend(), settings, tls)
+        while (result := await once()).is_void:
+            pass
+        return result

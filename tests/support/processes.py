@@ -20,6 +20,9 @@ from waiting import eventually_sync
 
 MARK = "TEST_PROGRAM_MARK"
 
+# To look at every process instead takes 8 ms, and tests wait for children often (CONFIG_PROC_CHILDREN).
+HAS_LISTS = Path("/proc/thread-self/children").exists()
+
 # Run before the program: ask the kernel for a signal when the test run dies (PR_SET_PDEATHSIG is 1 in <linux/prctl.h>),
 # take back what a shell's `&` and Python itself ignore, then become the program. A `preexec_fn` would do it too, but
 # Python warns of a fork in a process with threads.
@@ -107,7 +110,7 @@ class Program:
         """The first match of a regular expression in its output so far; `^` and `$` mean lines."""
         return re.search(pattern, self.output, re.MULTILINE)
 
-    def wait_for_line(self, pattern: str, *, within: float = 10.0) -> re.Match[str]:
+    def wait_for_line(self, pattern: str, *, within: float = 20.0) -> re.Match[str]:
         """The same once it is there; fails at once when the program ends without it. For tests without a loop:
         with one, use `await eventually(lambda: program.said(...))`, so that backends in the loop go on.
         """
@@ -120,7 +123,7 @@ class Program:
         assert isinstance(met, re.Match), f"{self.argv} ended with {self.status} before {pattern!r}:\n{self.output}"
         return met
 
-    def wait(self, *, within: float = 10.0) -> int:
+    def wait(self, *, within: float = 20.0) -> int:
         """Its exit status, once it has ended."""
         eventually_sync(lambda: self.status is not None, within=within, what=f"the end of {self.argv}")
         assert self.status is not None
@@ -145,10 +148,10 @@ class Program:
 
     def descendants(self) -> dict[int, str]:
         """Pid and command line of everything it started that still runs, however deep, adopted by init or not."""
-        marked = {pid for pid in _pids() if self._mark in _proc(pid, "environ").split("\0")}
+        marked = {pid for pid in _pids() if self._mark in _proc(pid, "environ") and is_running(pid)}
         return {pid: command_line(pid) for pid in sorted(marked | _below(self.pid)) if pid != self.pid}
 
-    def assert_nothing_left(self, *, within: float = 3.0) -> None:
+    def assert_nothing_left(self, *, within: float = 15.0) -> None:
         """The program has ended, and so has everything it started."""
         self.wait(within=within)
         eventually_sync(lambda: not self.descendants(), within=within, what=lambda: f"an end of {self.descendants()}")
@@ -172,7 +175,10 @@ def is_running(pid: int) -> bool:
 
 def children(pid: int) -> list[int]:
     """The running children of a process."""
-    return sorted(child for child in _pids() if _parent(child) == pid)
+    listed = _listed(pid)
+    while listed != (again := _listed(pid)):  # one that ends while the kernel lists them can hide another
+        listed = again
+    return sorted(child for child in listed if is_running(child))
 
 
 def command_line(pid: int) -> str:
@@ -190,13 +196,24 @@ def _below(pid: int) -> set[int]:
     return found
 
 
-def _pids() -> list[int]:
-    return [pid for entry in os.listdir("/proc") if entry.isdecimal() and is_running(pid := int(entry))]
+def _listed(pid: int) -> list[int]:
+    """The children of a process, zombies too: as the kernel lists them for each of its threads, where it does."""
+    if not HAS_LISTS:
+        return [child for child in _pids() if _parent(child) == pid]
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+    return [int(child) for thread in threads for child in _proc(pid, f"task/{thread}/children").split()]
 
 
 def _parent(pid: int) -> int:
     fields = _proc(pid, "stat").rpartition(")")[2].split()
     return int(fields[1]) if fields else 0
+
+
+def _pids() -> list[int]:
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()]
 
 
 def _proc(pid: int, name: str) -> str:

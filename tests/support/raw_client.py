@@ -76,7 +76,7 @@ class RawClient:
         length = [("content-length", str(len(body)))] if body else []
         await self.send(encode_head(f"{method} {target} HTTP/1.1", [*headers, *length]) + body)
 
-    async def read_head(self, *, within: float = 5.0) -> Response:
+    async def read_head(self, *, within: float = 20.0) -> Response:
         """The head of the final response, with the 1xx before it; its body is left to be read.
 
         Raises:
@@ -89,7 +89,7 @@ class RawClient:
             response.informational = informational
             return response
 
-    async def read_response(self, *, method: str = "GET", within: float = 5.0) -> Response:
+    async def read_response(self, *, method: str = "GET", within: float = 20.0) -> Response:
         """The next response to the end of its body; the method is needed because a HEAD has none.
 
         Raises:
@@ -103,12 +103,12 @@ class RawClient:
             response.body, response.raw = bytes(body), bytes(self._reader.raw)
             return response
 
-    async def read_some(self, *, within: float = 5.0) -> bytes:
+    async def read_some(self, *, within: float = 20.0) -> bytes:
         """What comes next, at least one byte; none when the peer has closed."""
         async with asyncio.timeout(within * PATIENCE):
             return await self._reader.some()
 
-    async def read_exactly(self, size: int, *, within: float = 5.0) -> bytes:
+    async def read_exactly(self, size: int, *, within: float = 20.0) -> bytes:
         """So many bytes.
 
         Raises:
@@ -119,7 +119,7 @@ class RawClient:
             await self._reader.exactly(size, sink)
         return bytes(sink)
 
-    async def read_until(self, mark: bytes, *, within: float = 5.0) -> bytes:
+    async def read_until(self, mark: bytes, *, within: float = 20.0) -> bytes:
         """Everything up to and with a mark.
 
         Raises:
@@ -128,7 +128,7 @@ class RawClient:
         async with asyncio.timeout(within * PATIENCE):
             return await self._reader.until(mark)
 
-    async def read_until_close(self, *, within: float = 5.0) -> bytes:
+    async def read_until_close(self, *, within: float = 20.0) -> bytes:
         """Everything that still comes; a reset raises ConnectionResetError."""
         sink = bytearray()
         async with asyncio.timeout(within * PATIENCE):
@@ -181,7 +181,7 @@ async def fetch(
     method: str = "GET",
     headers: Fields = (("host", "test"),),
     body: bytes = b"",
-    within: float = 5.0,
+    within: float = 20.0,
 ) -> Response:
     """One request on a connection of its own."""
     async with RawClient(address) as client:

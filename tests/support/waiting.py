@@ -31,7 +31,7 @@ async def eventually(
 
 
 async def eventually(
-    condition: Callable[[], T | Awaitable[T]], *, within: float = 5.0, every: float = 0.01, what: Description = ""
+    condition: Callable[[], T | Awaitable[T]], *, within: float = 20.0, every: float = 0.01, what: Description = ""
 ) -> T:
     """The first truthy value of a condition, which may be a coroutine function.
 
@@ -56,7 +56,7 @@ async def eventually(
 
 
 def eventually_sync(
-    condition: Callable[[], T], *, within: float = 5.0, every: float = 0.01, what: Description = ""
+    condition: Callable[[], T], *, within: float = 20.0, every: float = 0.01, what: Description = ""
 ) -> T:
     """The same for tests without an event loop."""
     last: object = None

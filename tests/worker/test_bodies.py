@@ -232,7 +232,6 @@ def test_what_we_chunk_we_can_read_in_any_pieces(payloads, fields, data):
     assert decode(*pieces) == (b"".join(payloads), trailers, b"")
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     "data",
     [

@@ -11,6 +11,7 @@ import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.asyncio import Redis
 
+from backend import Backend
 from redis_server import RedisServer
 from sidecar.contract.codec import encode_view
 from sidecar.contract.config import ConfigError
@@ -88,8 +89,8 @@ class Following:
     def freshness(self) -> Freshness:
         return self.knowledge.freshness(time.monotonic())
 
-    async def until_epoch(self, epoch: int, *, within: float = 3.0) -> None:
-        await eventually(lambda: self.epoch == epoch, within=within, what=lambda: f"epoch {epoch}, not {self.epoch}")
+    async def until_epoch(self, epoch: int) -> None:
+        await eventually(lambda: self.epoch == epoch, what=lambda: f"epoch {epoch}, not {self.epoch}")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Following"]:
@@ -99,6 +100,14 @@ class Following:
                 yield self
             finally:
                 task.cancel()
+
+
+async def push(store: Redis, following: Following, *views: View) -> None:
+    """Publish one after the other, each as soon as the last is known."""
+    for view in views:
+        await publish(store, view)
+        await store.publish(API.push, str(view.epoch))
+        await following.until_epoch(view.epoch)
 
 
 @pytest.fixture
@@ -111,6 +120,12 @@ async def fake() -> AsyncIterator[Redis]:
 def quick_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the test is not about how soon something is known."""
     monkeypatch.setattr(rounds, "EVERY_S", 0.1)
+
+
+@pytest.fixture
+def end_polls(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From its call on there is one more poll, which may be due already; whatever is learned after it was pushed."""
+    return lambda: monkeypatch.setattr(rounds, "EVERY_S", 3_600.0)
 
 
 @pytest.fixture
@@ -153,15 +168,13 @@ async def test_what_probes_took_is_known_with_the_next_beat_and_garbage_there_sp
     assert following.freshness is Freshness.FRESH
 
 
-async def test_a_push_brings_the_next_view_at_once(fake: Redis, following: Following, monkeypatch: pytest.MonkeyPatch):
+async def test_a_push_brings_the_next_view_at_once(fake: Redis, following: Following, end_polls: Callable[[], None]):
     await publish(fake, a_view(5))
     await following.until_epoch(5)
     await eventually(lambda: is_subscribed(fake))
+    end_polls()
 
-    for epoch in range(6, 12):  # a poll each second would take far longer
-        await publish(fake, a_view(epoch))
-        await fake.publish(API.push, str(epoch))
-        await following.until_epoch(epoch, within=0.5)
+    await push(fake, following, a_view(6), a_view(7), a_view(8))
 
 
 async def test_lost_pushes_cost_nobody_more_than_a_poll(fake: Redis, following: Following):
@@ -173,7 +186,7 @@ async def test_lost_pushes_cost_nobody_more_than_a_poll(fake: Redis, following: 
 
         await publish(fake, a_view(6), seq=2)
 
-        await eventually(lambda: {each.epoch for each in everybody} == {6}, within=1.5)
+        await eventually(lambda: {each.epoch for each in everybody} == {6})
 
 
 async def test_what_a_newer_monitor_adds_is_passed_over(fake: Redis, following: Following):
@@ -187,19 +200,22 @@ async def test_what_a_newer_monitor_adds_is_passed_over(fake: Redis, following: 
 
 
 async def test_at_the_start_the_age_is_what_the_stores_clock_says(fake: Redis, following: Following):
+    began = time.monotonic()
     await publish(fake, a_view(5), age_ms=10_000)
 
     await eventually(lambda: following.freshness is Freshness.STALE)
 
-    assert 9.9 < (following.knowledge.age_s(time.monotonic()) or 0) < 13
+    now = time.monotonic()
+    assert 9.9 < (following.knowledge.age_s(now) or 0) < 10.1 + now - began
 
 
 async def test_remaining_times_count_from_the_publication_not_from_the_reading(fake: Redis, following: Following):
+    began = time.monotonic()
     await publish(fake, a_view(await redis_ms(fake) - 4_000, ramp_ms=10_000))
 
     await eventually(lambda: following.knowledge.view)
 
-    assert 3 < following.knowledge.until(10_000) - time.monotonic() < 6.01
+    assert began + 5.9 < following.knowledge.until(10_000) < time.monotonic() + 6.1
 
 
 async def test_a_silent_monitor_lets_the_view_age_and_a_beat_makes_it_fresh_again(
@@ -317,7 +333,7 @@ async def test_the_view_is_read_only_when_it_has_moved(redis_server: RedisServer
 
 
 async def test_a_store_that_was_killed_and_comes_back_empty_is_followed_again(
-    redis_server: RedisServer, store: Redis, caplog: pytest.LogCaptureFixture
+    redis_server: RedisServer, store: Redis, caplog: pytest.LogCaptureFixture, end_polls: Callable[[], None]
 ):
     caplog.set_level(logging.INFO)
     await publish(store, a_view(5))
@@ -327,28 +343,20 @@ async def test_a_store_that_was_killed_and_comes_back_empty_is_followed_again(
         redis_server.kill()
         await eventually(lambda: not following.follower.store_up)
         redis_server.start()
-        await eventually(lambda: following.follower.store_up, within=1.5)
+        await eventually(lambda: following.follower.store_up)
         assert following.knowledge.view == a_view(5), "an empty store is no news"
 
         await publish(store, a_view(4, store_id="reborn"))
-        await following.until_epoch(4, within=1.5)
+        await following.until_epoch(4)
         await eventually(lambda: is_subscribed(store))
-        await eventually(lambda: _push(store, following, 6))
+        end_polls()
+        await push(store, following, *(a_view(epoch, store_id="reborn") for epoch in (6, 7, 8)))
 
     messages = [record.message for record in caplog.records if record.message.startswith("store-")]
     assert [message.split(" reason")[0].split(" attempts")[0] for message in messages] == [
         "store-down part=poll",
         "store-up part=poll",
     ]
-
-
-async def _push(store: Redis, following: Following, epoch: int) -> bool:
-    """Whether a push, and not the next poll, brought a new epoch."""
-    view = a_view(max(epoch, following.epoch + 1), store_id="reborn")
-    await publish(store, view)
-    await store.publish(API.push, str(view.epoch))
-    await following.until_epoch(view.epoch, within=0.3)
-    return True
 
 
 async def test_a_store_that_hangs_is_down_until_it_answers_again(redis_server: RedisServer, store: Redis):
@@ -361,7 +369,7 @@ async def test_a_store_that_hangs_is_down_until_it_answers_again(redis_server: R
         redis_server.resume()
         await publish(store, a_view(6))
 
-        await following.until_epoch(6, within=3)
+        await following.until_epoch(6)
 
 
 async def test_text_in_no_encoding_is_garbage_like_any_other(
@@ -377,22 +385,25 @@ async def test_text_in_no_encoding_is_garbage_like_any_other(
 
 
 async def test_a_subscription_that_hangs_does_not_hold_up_the_polls(redis_server: RedisServer, store: Redis):
-    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(-1)
-        writer.close()
+    def connect_and_wait_for_ever(url: str) -> Redis:
+        return Redis.from_url(url, decode_responses=True, socket_timeout=None)
 
-    black_hole = await asyncio.start_server(swallow, "127.0.0.1", 0)
-    port = black_hole.sockets[0].getsockname()[1]
-    urls = iter([redis_server.url])  # for the polls, which open theirs first
-    following = Following(connect, lambda: next(urls, f"redis://127.0.0.1:{port}"))
-    async with black_hole, following.running():
-        for epoch in (5, 6):
-            await publish(store, a_view(epoch))
-            await following.until_epoch(epoch, within=1.5)
+    async with Backend() as black_hole:  # which waits for the end of a head
+        urls = iter([redis_server.url])  # for the polls, which open theirs first
+        following = Following(connect_and_wait_for_ever, lambda: next(urls, f"redis://127.0.0.1:{black_hole.port}"))
+        async with following.running():
+            await eventually(lambda: black_hole.connections_open)
+            for epoch in (5, 6):
+                await publish(store, a_view(epoch))
+                await following.until_epoch(epoch)
 
 
 async def test_a_subscription_without_a_sign_of_life_is_replaced(
-    redis_server: RedisServer, store: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    redis_server: RedisServer,
+    store: Redis,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    end_polls: Callable[[], None],
 ):
     caplog.set_level(logging.DEBUG, "worker.rounds")
     monkeypatch.setattr(follow, "QUIET_S", 0.1)
@@ -406,25 +417,33 @@ async def test_a_subscription_without_a_sign_of_life_is_replaced(
         redis_server.resume()
 
         await eventually(lambda: "store-up part=push" in caplog.text)
-        await eventually(lambda: _push(store, following, 6))
+        end_polls()
+        await push(store, following, *(a_view(epoch, store_id="reborn") for epoch in (6, 7, 8)))
 
 
 async def test_a_quiet_subscription_that_lives_is_kept(
     redis_server: RedisServer, store: Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.DEBUG, "worker.rounds")
-    monkeypatch.setattr(follow, "QUIET_S", 0.05)
-    async with following_of(redis_server):
+    monkeypatch.setattr(follow, "QUIET_S", 0.1)
 
-        async def pings() -> int:
-            stats = await store.info("commandstats")
-            return int(stats.get("cmdstat_ping", {"calls": 0})["calls"])
+    async def pings() -> int:
+        stats = await store.info("commandstats")
+        return int(stats.get("cmdstat_ping", {"calls": 0})["calls"])
+
+    async def is_kept() -> bool:
+        """Over three pings; on a busy machine the answer to one may come too late."""
+        caplog.clear()
+        before = await pings()
 
         async def is_pinged() -> bool:
-            return await pings() > 5
+            return await pings() >= before + 3
 
         await eventually(is_pinged)
-    assert "part=push" not in caplog.text
+        return "part=push" not in caplog.text
+
+    async with following_of(redis_server):
+        await eventually(is_kept)
 
 
 async def test_where_no_store_runs_yet_there_is_no_news_until_one_does(redis_server: RedisServer, store: Redis):

@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import logging
+import re
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +20,11 @@ from websockets.exceptions import ConnectionClosed
 from backend import Backend, Connection, Request
 from lanes import LANES, Lane, LaneKind, config_of, forwards, serve_front, serving
 from raw_client import RawClient, fetch
+from sidecar.contract.config import ConfigError
 from waiting import eventually
 from wire import TruncatedError, encode_chunk, encode_head, encode_last_chunk
 from worker.gateway import App, Message, Receive, Scope, Send
-from worker.server.front import Front
+from worker.server.front import Front, load_app
 
 OK = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
 BODY = {"type": "http.response.body", "body": b"ok"}
@@ -126,11 +130,11 @@ async def test_a_body_that_an_app_does_not_read_waits_at_the_client(serve: Serve
             await client.send(b"x" * 100_000)
             sent += 100_000
 
-    lane = await serve(app, listen={"body_idle_s": 0.2})
+    lane = await serve(app, listen={"body_idle_s": 1.0})
     async with RawClient(lane.port) as client, asyncio.TaskGroup() as tasks:
         await client.send(encode_head("POST / HTTP/1.1", [("Host", "a"), ("Content-Length", str(size))]))
         tasks.create_task(pour(client))
-        await asyncio.sleep(0.5)  # longer than a client may pause: it is not the client that does
+        await asyncio.sleep(1.5)  # longer than a client may pause: it is not the client that does
         assert sent < size
         release.set()
         assert (await client.read_response()).body == b"%d" % size
@@ -430,7 +434,7 @@ async def test_a_drain_ends_the_apps_own_websockets_one_after_the_other(backend:
         await send({"type": "websocket.accept"})
         assert (await receive())["code"] == 1012
 
-    async with serving(LANES["direct"], config_of(backend.url, listen={"drain_timeout_s": 0.4})) as lane:
+    async with serving(LANES["direct"], config_of(backend.url, listen={"drain_timeout_s": 3.0})) as lane:
         front = Front(app, lane.runtime)
         async with await asyncio.get_running_loop().create_server(front.protocol, "127.0.0.1", 0) as server:
             url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
@@ -456,3 +460,22 @@ async def test_the_end_of_the_worker_is_told_to_both_sides(serve: Serve):
         response = await client.read_response()
         assert (response.status, response.header("x-sidebeat-error")) == (503, b"shutting_down")
     await eventually(lambda: got == ["http.request", "http.disconnect"])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("missing_shop:app", "listen.app: missing_shop:app: No module named 'missing_shop'"),
+        ("a_shop:nothing", "a_shop.py has no 'nothing'"),
+        ("a_shop:seven", "a_shop.py is not an ASGI app"),
+        ("worker:app", "listen.app: 'worker' is a package of sidebeat's; give your module another name"),
+    ],
+)
+def test_an_app_that_cannot_be_used_is_refused_with_the_reason(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "a_shop.py").write_text("seven = 7")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        load_app(name)

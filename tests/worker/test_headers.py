@@ -1,5 +1,6 @@
 """What changes in a head on its way, and that nothing else does (RFC 9110 §7.6)."""
 
+import tracemalloc
 from ipaddress import ip_network
 
 import pytest
@@ -198,13 +199,14 @@ def test_connection_may_not_take_away_a_trusted_proxys_word():
     )
 
 
-@pytest.mark.timeout(20)
 def test_a_connection_field_of_thousands_of_names_is_cheap():
     """One request of 64 KiB once took a tenth of a second, and left its pattern in memory."""
-    for start in range(0, 2_000_000, 100_000):
-        options = b",".join(b"x%d" % number for number in range(start, start + 100_000))
-        head = request(b"Connection: " + options)
-        assert request_head(head, b"/", CLIENT, VIA).count(b"\r\n") == 8
+    head = request(b"Connection: " + b",".join(b"x%d" % number for number in range(100_000)))
+    tracemalloc.start()
+    assert request_head(head, b"/", CLIENT, VIA).count(b"\r\n") == 8
+    left, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert left < 1 << 18
 
 
 SPOOFED = [

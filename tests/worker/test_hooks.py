@@ -96,26 +96,27 @@ async def gets(port: int, status: int) -> bool:
     return (await fetch(port)).status == status
 
 
+@pytest.mark.timeout(180)  # it starts six processes one after the other
 async def test_plain_gunicorn_serves_and_survives_a_reload(tmp_path: Path, backend: Backend):
     public, admin = free_port(), free_port()
     write_config(tmp_path, bind=public, admin=admin, backend=backend.port)
     (tmp_path / "gunicorn.conf.py").write_text(CONF)
     with Program([sys.executable, "-P", "-m", "gunicorn.app.wsgiapp"], cwd=tmp_path) as program:
-        await eventually(lambda: len(children(program.pid)) == 2, within=15)
+        await eventually(lambda: len(children(program.pid)) == 2)
         assert (await fetch(public)).body == b"ok"
         assert json.loads((await fetch(admin, "/readyz")).body)["serving"]
         before = children(program.pid)
         (tmp_path / "sidebeat.toml").write_text("broken")
         program.send(signal.SIGHUP)
-        await eventually(lambda: len(after := children(program.pid)) == 2 and not set(after) & set(before), within=10)
+        await eventually(lambda: len(after := children(program.pid)) == 2 and not set(after) & set(before))
         assert (await fetch(public)).body == b"ok"
         assert json.loads((await fetch(admin, "/readyz")).body)["serving"]
         assert program.said("reload=refused problem=.*not valid TOML")
         write_config(tmp_path, bind=public, admin=admin, backend=free_port())
         program.send(signal.SIGHUP)
-        await eventually(lambda: gets(public, 502), within=10)
+        await eventually(lambda: gets(public, 502))
         program.terminate()
-        await eventually(lambda: program.status == 0, within=10)
+        await eventually(lambda: program.status == 0)
         program.assert_nothing_left()
 
 

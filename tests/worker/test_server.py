@@ -226,7 +226,7 @@ async def test_the_drain_waits_for_a_connection_on_which_a_request_may_come():
         assert await client.read_some() == b"hello"
         assert "aclose" not in it.runtime.story
         client.close()
-        await eventually(lambda: "aclose" in it.runtime.story, within=1)
+        await eventually(lambda: "aclose" in it.runtime.story)
 
 
 async def test_who_waits_to_be_accepted_when_the_port_closes_is_served():
@@ -235,16 +235,16 @@ async def test_who_waits_to_be_accepted_when_the_port_closes_is_served():
         it.server.stop(0)
         late = await eventually(lambda: it.late)
         assert late
-        assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(late, 100), 2) == b"hello"
+        assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(late, 100), 20) == b"hello"
         late.close()
 
 
 async def test_what_is_left_is_said_each_second(caplog: pytest.LogCaptureFixture):
     with caplog.at_level("INFO", "worker.server.serve"):
-        async with running(drain_timeout_s=1.2) as it:
+        async with running(drain_timeout_s=1.4) as it:
             it.runtime.busy = 3
             it.server.stop(0)
-            await eventually(lambda: "aclose" in it.runtime.story, within=3)
+            await eventually(lambda: "aclose" in it.runtime.story)
     assert "draining pid=" in caplog.text
     assert "requests=3 streams=0 tunnels=0 idle=0 left_s=0" in caplog.text
 
@@ -254,7 +254,7 @@ async def test_what_is_still_busy_at_the_deadline_is_aborted():
         await client.send(SLOW)
         await eventually(lambda: it.runtime.busy)
         it.server.stop(0)
-        assert await client.read_some(within=2) == b""
+        assert await client.read_some() == b""
     assert it.runtime.story[-1] == "cancelled"
 
 
@@ -264,7 +264,7 @@ async def test_sigquit_ends_a_drain_at_once():
         it.server.stop(30)
         await eventually(lambda: it.runtime.is_draining)
         os.kill(os.getpid(), signal.SIGQUIT)
-        await eventually(lambda: "cancelled" in it.runtime.story, within=2)
+        await eventually(lambda: "cancelled" in it.runtime.story)
 
 
 async def test_a_failure_in_the_background_ends_the_server():

@@ -192,8 +192,6 @@ def test_an_event_that_ends_in_a_piece_is_found_there(stream):
     assert tracker.last_boundary >= 2 + len(ending)
 
 
-@pytest.mark.timeout(20)
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     ("line", "is_after"),
     [(b"a", False), (b":", False), (b"\r", True), (b":\n", True), (b"a\r\n", False), (b"\n\r", True)],

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from ipaddress import ip_address
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import JSONResponse
 
 from worker.explain.explanation import Question, explain
@@ -17,33 +17,38 @@ from worker.failure import Refused
 from worker.runtime import Runtime
 
 
-def explain_routes(runtime: Runtime) -> APIRouter:
-    """The route, over this worker."""
-    router = APIRouter()
-    turns = Turns(runtime.clock)
+def serve_explanations(app: FastAPI, runtime: Runtime) -> None:
+    """Have the app answer there, of this worker."""
+    app.state.explained, app.state.turns = runtime, Turns(runtime.clock)
+    app.router.routes += _ROUTES.routes  # one by one, so that the index names them
 
-    @router.get("/explain")
-    async def _explain(
-        request: Request,
-        url: str,
-        method: str = "GET",
-        header: Annotated[list[str] | None, Query()] = None,
-        client: str = "127.0.0.1",
-    ) -> JSONResponse:
-        """200 with the record; 400 where no request can be made of what is asked, 403 for a page, 503 in a crowd."""
-        if _is_of_a_page(request) or not _is_by_our_name(request, runtime.config.store.host):
-            why = "ask by an address, localhost or this host's own name, and not from a page"
-            return JSONResponse({"error": why}, status_code=403)
-        question = Question(method=method, url=url, headers=header or (), client=client)
-        try:
-            async with turns.one():
-                return JSONResponse(asdict(await explain(runtime, question)))
-        except Refused as refused:
-            return JSONResponse({"error": str(refused)}, status_code=400)
-        except CrowdedError:
-            return JSONResponse({"error": "too many ask at once"}, status_code=503)
 
-    return router
+_ROUTES = APIRouter()
+"""Made before the fork, as those of ``worker.app``."""
+
+
+@_ROUTES.get("/explain")
+async def _explain(
+    request: Request,
+    url: str,
+    method: str = "GET",
+    header: Annotated[list[str] | None, Query()] = None,
+    client: str = "127.0.0.1",
+) -> JSONResponse:
+    """200 with the record; 400 where no request can be made of what is asked, 403 for a page, 503 in a crowd."""
+    runtime: Runtime = request.app.state.explained
+    turns: Turns = request.app.state.turns
+    if _is_of_a_page(request) or not _is_by_our_name(request, runtime.config.store.host):
+        why = "ask by an address, localhost or this host's own name, and not from a page"
+        return JSONResponse({"error": why}, status_code=403)
+    question = Question(method=method, url=url, headers=header or (), client=client)
+    try:
+        async with turns.one():
+            return JSONResponse(asdict(await explain(runtime, question)))
+    except Refused as refused:
+        return JSONResponse({"error": str(refused)}, status_code=400)
+    except CrowdedError:
+        return JSONResponse({"error": "too many ask at once"}, status_code=503)
 
 
 def _is_of_a_page(request: Request) -> bool:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from sidecar.contract.config import ConfigError, load
 from sidecar.contract.config.change import pinned
-from sidecar.contract.connect import store_url
 from sidecar.contract.events import Event, line
+from sidecar.contract.whereabouts import store_url
 from worker.board import board_for
 from worker.secret import with_secrets
 from worker.server.crew import Crew, new_instance

@@ -117,6 +117,7 @@ class Master(Arbiter):  # type: ignore[misc] # it ships no types
     @override
     def start(self) -> None:
         super().start()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self.SIGNALS)  # who made our sockets has held some back
         if self.crew.presence is not None:
             try:
                 self.crew.presence.show()

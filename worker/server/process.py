@@ -19,7 +19,7 @@ from uvicorn_worker import UvicornWorker
 from sidecar.contract.config import ConfigError, Listen
 from sidecar.contract.events import Event, line
 from worker.app import create_app
-from worker.explain import explain_routes
+from worker.explain import serve_explanations
 from worker.runtime import Runtime
 from worker.server.crew import Crew
 from worker.server.front import Front, load_app
@@ -58,6 +58,7 @@ class SidebeatWorker(UvicornWorker):  # type: ignore[misc] # it ships no types
         """Called in the master, before the fork."""
         super().__init__(*args)
         self.server: Server | None = None
+        self._loop_factory = self.config.get_loop_factory()  # its import is shared then
         told = logging.getLogger("uvicorn.error")
         told.handlers = []
         told.propagate = True
@@ -94,7 +95,7 @@ class SidebeatWorker(UvicornWorker):  # type: ignore[misc] # it ships no types
     @override
     def run(self) -> None:
         """Own the loop."""
-        with asyncio.Runner(loop_factory=self.config.get_loop_factory()) as runner:
+        with asyncio.Runner(loop_factory=self._loop_factory) as runner:
             runner.run(self._serve())
 
     @override
@@ -106,7 +107,7 @@ class SidebeatWorker(UvicornWorker):  # type: ignore[misc] # it ships no types
         runtime.writer.applied(handover.number)
         front = Front(load_app(listen.app), runtime) if listen.app else None
         self.config.app = app = create_app(runtime)
-        app.router.routes += explain_routes(runtime).routes  # one by one, so that the index names them
+        serve_explanations(app, runtime)
         self.server = Server(self.config, runtime, is_admin=crew.is_admin, front=front)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, runtime.reopen_logs)
         try:

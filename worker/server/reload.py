@@ -18,8 +18,8 @@ from worker.board.memory import anonymous_file
 from worker.secret import with_secrets
 from worker.server.crew import Crew
 
-CHECK_S = 10.0
-"""What a check may take; it needs 0.4 s (measured 2026-11), but the file may lie on a disk that hangs."""
+CHECK_S = 20.0
+"""What a check may take; it needs 0.4 s (measured 2026-11), and on a crowded machine much more; a disk may hang."""
 APPLY_S = 5.0
 """When a worker that has not applied what it was given is worth a line; they look twenty times a second."""
 MAX_LINES = 10

@@ -6,8 +6,8 @@ from sidecar.doctor.facts import Asked, Facts
 from sidecar.doctor.finding import Finding, fail, ok, or_else, warn
 from sidecar.status import BackendStatus, PoolStatus, printable
 from sidecar.status.records import FRESH_MS
-from sidecar.status.table import milliseconds
 from sidecar.status.traffic import is_slow_to_probes, slowest, takes_traffic
+from sidecar.status.words import milliseconds
 
 LOST_MS = 30_000
 """A worker does not go by a view that is older than this (worker.view)."""

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 from sidecar.contract.config import Config, Pool, Route, UpstreamTLS
 from sidecar.contract.config.listen import Socket
-from sidecar.contract.connect import without_password
 from sidecar.contract.keys import PoolKeys
 from sidecar.contract.model import Address, Backend
+from sidecar.contract.whereabouts import without_password
 from sidecar.doctor.facts import Asked, BackendFacts, Facts, StoreFacts
 from sidecar.doctor.gather.ask import DOCTOR, ask, request
-from sidecar.doctor.gather.machine import find_process, machine_facts
+from sidecar.doctor.gather.machine import machine_facts
 from sidecar.doctor.gather.store import store_facts, store_id
 from sidecar.probe import own_headers, tls_context
+from sidecar.running import find_process
 from sidecar.status import Status, UnreadableError, read_status, store_at
 
 AT_A_TIME = 32

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from sidecar.contract.connect import connect, without_password
+from sidecar.contract.connect import connect
 from sidecar.contract.keys import PoolKeys
 from sidecar.contract.model import Address
+from sidecar.contract.whereabouts import without_password
 from sidecar.doctor.facts import StoreFacts
 from sidecar.status import store_at
 

@@ -64,7 +64,7 @@ def place(redis_server: RedisServer, namespace: str) -> list[str]:
 
 def test_on_a_terminal_it_follows_its_size_and_ends_with_q(place: list[str]):
     with Program([sys.executable, "-c", ON_A_TERMINAL, *place, "--interval", "0.2"]) as program:
-        assert program.wait(within=20) == 0
+        assert program.wait(within=40) == 0
         assert program.stdout == "left the screen: True\n"
 
 

@@ -1,5 +1,7 @@
 import pytest
 
+import sidecar.contract.connect as connect_module
+import sidecar.status.read as read_module
 from published import publish
 from redis_server import RedisServer
 from sidecar.contract.connect import connect
@@ -7,6 +9,13 @@ from sidecar.contract.keys import PoolKeys
 from sidecar.contract.model import Health, Verdict
 
 A, B = (Verdict(id=name, url=f"http://{name}:1", state=Health.HEALTHY, reason="200") for name in ("a", "/run/b"))
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that a busy machine lets wait is not away."""
+    monkeypatch.setattr(connect_module, "SOCKET_TIMEOUT_S", 20.0)
+    monkeypatch.setattr(read_module, "PATIENCE_S", 20.0)
 
 
 @pytest.fixture

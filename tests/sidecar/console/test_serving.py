@@ -14,6 +14,7 @@ from httpx import AsyncClient, AsyncHTTPTransport
 from redis.asyncio import Redis
 
 import sidecar.console.connection as connection_module
+import sidecar.console.guesses as guesses_module
 import sidecar.console.stream as stream_module
 from consoles import BEARER, served, setting
 from published import publish
@@ -43,7 +44,7 @@ async def frames(client: AsyncClient) -> AsyncGenerator[tuple[str, Any]]:
 
 async def until(stream: AsyncIterator[tuple[str, Any]], wanted: str, **fields: object) -> Any:
     """The content of the first event of that name that has these fields."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         async for name, content in stream:
             if name == wanted and content.items() >= fields.items():
                 return content
@@ -147,7 +148,7 @@ async def test_idle_and_endless_clients_keep_nobody_out(
     console = Console(setting(shared_redis.url, namespace))
     where = console.start()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             idle = [await asyncio.open_connection(where.host, where.port) for _ in range(5)]
             assert [await reader.read() for reader, _ in idle] == [b""] * 5, "closed, unheard or late"
             endless, writer = await asyncio.open_connection(where.host, where.port)
@@ -179,7 +180,10 @@ async def test_what_follows_an_answer_and_is_no_request_keeps_no_connection(
                 assert await raw.read_some() == b"", "closed"
 
 
-async def test_a_guesser_is_known_by_its_address_whatever_it_says_of_it(shared_redis: RedisServer, namespace: str):
+async def test_a_guesser_is_known_by_its_address_whatever_it_says_of_it(
+    shared_redis: RedisServer, namespace: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(guesses_module, "EACH_S", 600.0)
     async with served(setting(shared_redis.url, namespace)) as client:
         answers = [
             await client.post("/api/login", json={"token": "wrong"}, headers={"X-Forwarded-For": f"10.0.0.{number}"})

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from threading import Event
@@ -13,7 +14,8 @@ from httpx import AsyncClient, TransportError
 
 from backend import Backend
 from redis_server import RedisServer
-from sidecar.contract.config import Config, load, parse
+from sidecar.console.serving import Console
+from sidecar.contract.config import Config, Socket, load, parse
 from sidecar.contract.connect import connect
 from sidecar.contract.keys import PoolKeys
 from sidecar.contract.rundir import console_token
@@ -21,7 +23,7 @@ from sidecar.monitor import run
 from sidecar.monitor.console import serves
 from sidecar.monitor.metrics import Exposition
 from sidecar.monitor.tenure import Role
-from waiting import eventually, free_port
+from waiting import eventually, free_port, is_port_open
 
 LEADS, STANDS_BY, UNKNOWN = Role.LEADS, Role.STANDS_BY, Role.UNKNOWN
 
@@ -57,7 +59,7 @@ class Monitors:
             "listen": {"console": f"127.0.0.1:{self.port}"},
             "pools": {"api": {"backends": [{"url": self._backend.url, "id": "a"}], "scope": "host"}},
         }
-        content["pools"]["api"]["health_check"] = {"interval_s": 0.3, "fast_interval_s": 0.05, "timeout_s": 0.3}
+        content["pools"]["api"]["health_check"] = {"interval_s": 0.3, "fast_interval_s": 0.05, "timeout_s": 10.0}
         return parse(content, {})
 
     @property
@@ -122,10 +124,10 @@ async def test_a_standby_has_no_console_until_the_leader_is_gone_and_then_one_wi
             await eventually(lambda: caplog.text.count("started monitor=") == 2)
             await monitors.heartbeats(2)
             assert not other.exists(), "it has not even looked for a token"
+            assert "in use" not in caplog.text
         session = await eventually(monitors.session)
         assert session["monitor"] != first["monitor"]
         assert other.read_text() == token.read_text()
-    assert "in use" not in caplog.text
 
 
 async def test_an_address_that_is_in_use_is_said_once_and_tried_until_it_is_free(
@@ -138,6 +140,26 @@ async def test_an_address_that_is_in_use_is_said_once_and_tried_until_it_is_free
             taken.close()
             await eventually(monitors.session)
     assert caplog.text.count("in use") == 1
+
+
+async def test_a_monitor_that_is_told_to_end_while_its_console_opens_ends_that_too(
+    monitors: Monitors, monkeypatch: pytest.MonkeyPatch
+):
+    is_opening, may_go_on, is_open = Event(), Event(), Event()
+
+    def slowly(console: Console, start: Callable[[Console], Socket] = Console.start) -> Socket:
+        is_opening.set()
+        may_go_on.wait(20)
+        where = start(console)
+        is_open.set()
+        return where
+
+    monkeypatch.setattr(Console, "start", slowly)
+    async with monitors.running("one"):
+        await eventually(is_opening.is_set)
+        asyncio.get_running_loop().call_soon(may_go_on.set)  # once it is told
+    await eventually(is_open.is_set)
+    assert not is_port_open(monitors.port)
 
 
 async def test_a_store_that_is_away_does_not_take_the_console_away(monitors: Monitors, redis_server: RedisServer):

@@ -70,11 +70,11 @@ async def test_a_first_result_is_news_and_so_is_a_change():
     probes = {"a": says(PASS)}
     watch = watch_of(probes)
     async with probing(watch):
-        await asyncio.wait_for(watch.news.wait(), 5)
+        await asyncio.wait_for(watch.news.wait(), 20)
         assert state_of(watch, "a") is Health.HEALTHY
         watch.news.clear()
         probes["a"] = says(FAIL)
-        await asyncio.wait_for(watch.news.wait(), 5)
+        await asyncio.wait_for(watch.news.wait(), 20)
         assert state_of(watch, "a") is Health.UNHEALTHY
 
 
@@ -91,10 +91,10 @@ async def test_another_weight_is_news():
     probes = {"a": says(PASS)}
     watch = watch_of(probes)
     async with probing(watch):
-        await asyncio.wait_for(watch.news.wait(), 5)
+        await asyncio.wait_for(watch.news.wait(), 20)
         watch.news.clear()
         probes["a"] = says(replace(PASS, advertised_weight=0.5))
-        await asyncio.wait_for(watch.news.wait(), 5)
+        await asyncio.wait_for(watch.news.wait(), 20)
     assert watch.conditions["a"].advertised_weight == 0.5
 
 

@@ -24,7 +24,7 @@ async def test_an_answer_is_told_with_its_times(backend: Backend):
     assert result.connect_ms is not None
     assert result.ttfb_ms is not None
     assert 0 < result.connect_ms <= result.ttfb_ms <= result.total_ms
-    assert abs(time.monotonic() - result.began) < 5.0
+    assert abs(time.monotonic() - result.began) < 60.0
 
 
 async def test_it_sends_one_plain_request_on_a_connection_of_its_own(backend: Backend):
@@ -56,7 +56,7 @@ async def test_the_config_may_say_what_is_asked(backend: Backend):
 )
 async def test_a_body_may_be_expected(backend: Backend, body: bytes, passed: bool, reason: str):
     backend.handler = answers(body=body)
-    result = await probe(backend.url, expected_body="well", timeout_s=5.0)
+    result = await probe(backend.url, expected_body="well")
     assert (result.passed, result.reason, result.answered) == (passed, reason, True)
 
 
@@ -70,7 +70,8 @@ async def test_what_the_backend_says_of_itself_is_heeded(backend: Backend):
 async def test_a_prober_closes_each_connection_and_keeps_no_cookie(backend: Backend):
     backend.handler = answers(headers=[("set-cookie", "seen=1"), ("connection", "keep-alive")])
     async with Prober() as prober:
-        again = prober.probe(BackendTable(url=backend.url).backend(), HealthCheck(), UpstreamTLS())
+        check = HealthCheck(timeout_s=20.0)
+        again = prober.probe(BackendTable(url=backend.url).backend(), check, UpstreamTLS())
         await again()
         await again()
         await eventually(lambda: backend.connections_open == 0)
@@ -122,7 +123,7 @@ async def test_a_name_with_two_addresses_is_refused_when_both_refuse(backend: Ba
 
 
 async def test_a_name_that_nobody_knows_is_named():
-    result = await probe("http://nowhere.invalid:80", timeout_s=5.0)
+    result = await probe("http://nowhere.invalid:80")
     assert (result.passed, result.reason, result.refused) == (False, "the name nowhere.invalid is not known", False)
 
 
@@ -135,13 +136,13 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n"
         (resets(), "connection reset"),
         (resets(HEAD[:20]), "connection reset"),
         (sends(b""), "connection closed without an answer"),
-        (stalls(), "no answer within 0.3 s"),
+        (stalls(), "no answer within 0.5 s"),
     ],
     ids=["reset", "reset in the head", "closed", "silent"],
 )
 async def test_what_went_wrong_is_said_in_words(backend: Backend, handler: Handler, reason: str):
     backend.handler = handler
-    result = await probe(backend.url)
+    result = await probe(backend.url, timeout_s=0.5)
     assert (result.passed, result.reason, result.refused) == (False, reason, False)
     assert result.failed_in_transport
 
@@ -175,8 +176,8 @@ async def drips(_request: Request, connection: Connection) -> None:
 
 async def test_one_deadline_covers_the_whole_probe(backend: Backend):
     backend.handler = drips
-    result = await probe(backend.url)
-    assert (result.passed, result.reason) == (False, "HTTP 200, but its body did not end within 0.3 s")
+    result = await probe(backend.url, timeout_s=0.5)
+    assert (result.passed, result.reason) == (False, "HTTP 200, but its body did not end within 0.5 s")
     assert result.answered
     assert result.ttfb_ms is not None
 
@@ -188,7 +189,7 @@ async def test_an_endless_body_is_not_waited_for(backend: Backend):
             await connection.chunk(b"x" * MAX_BODY_BYTES)
 
     backend.handler = floods
-    assert (await probe(backend.url, timeout_s=5.0)).passed
+    assert (await probe(backend.url)).passed
     await eventually(lambda: backend.connections_open == 0)
 
 
@@ -215,8 +216,8 @@ async def test_an_unexpected_error_is_a_failed_probe_with_its_name(backend: Back
         raise LookupError("what is this?")
 
     async with Prober() as prober:
-        once = prober.probe(BackendTable(url=backend.url).backend(), HealthCheck(), UpstreamTLS())
-        monkeypatch.setattr("httpx.AsyncHTTPTransport.handle_async_request", breaks)
+        once = prober.probe(BackendTable(url=backend.url).backend(), HealthCheck(timeout_s=20.0), UpstreamTLS())
+        monkeypatch.setattr("httpcore.AsyncConnectionPool.handle_async_request", breaks)
         result = await once()
     assert (result.passed, result.reason) == (False, "LookupError: what is this?")
 
@@ -228,9 +229,10 @@ async def test_a_deadline_that_we_noticed_late_is_not_held_against_the_backend(b
         await eventually(lambda: backend.requests)
         time.sleep(0.7)  # noqa: ASYNC251  # what a stopped or starved process is like for its loop
 
-    async with asyncio.TaskGroup() as tasks:
+    async with Prober() as prober, asyncio.TaskGroup() as tasks:
         tasks.create_task(starve())
-        result = await probe(backend.url)
+        check = HealthCheck(timeout_s=0.3)
+        result = await prober.probe(BackendTable(url=backend.url).backend(), check, UpstreamTLS())()
     assert result.is_void
     assert not result.failed_in_transport
     assert "the monitor was" in result.reason
@@ -259,12 +261,12 @@ async def test_https_is_trusted_as_the_tls_table_says(certificate: tuple[Path, P
     async with server:
         url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         named = UpstreamTLS(ca=str(cert), server_name="backend.test")
-        trusted = await probe(url, named, timeout_s=5.0)
+        trusted = await probe(url, named)
         assert (trusted.reason, trusted.expires_days) == ("HTTP 200", 0)
-        assert (await probe(url, UpstreamTLS(verify=False), timeout_s=5.0)).reason == "HTTP 200"
-        strange = await probe(url, timeout_s=5.0)
+        assert (await probe(url, UpstreamTLS(verify=False))).reason == "HTTP 200"
+        strange = await probe(url)
         assert (strange.passed, strange.reason, strange.refused) == (False, "TLS: self-signed certificate", False)
-        misnamed = await probe(url, UpstreamTLS(ca=str(cert)), timeout_s=5.0)
+        misnamed = await probe(url, UpstreamTLS(ca=str(cert)))
         assert misnamed.reason.startswith("TLS: ip address mismatch")
 
 

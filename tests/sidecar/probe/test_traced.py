@@ -16,7 +16,7 @@ async def test_each_probe_is_a_span(backend: Backend):
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     [member] = parse({"pools": {"api": {"backends": [backend.url]}}}, {}).pools["api"].members
     async with Prober(provider.get_tracer("test")) as prober:
-        probe = prober.probe(member, HealthCheck(path="/health?secret"), UpstreamTLS())
+        probe = prober.probe(member, HealthCheck(path="/health?secret", timeout_s=20.0), UpstreamTLS())
         assert (await probe()).passed
         backend.handler = answers(status=503)
         assert not (await probe()).passed

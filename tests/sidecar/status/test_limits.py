@@ -11,7 +11,8 @@ from sidecar.contract.codec import encode_view
 from sidecar.contract.connect import connect
 from sidecar.contract.keys import PoolKeys
 from sidecar.contract.model import Verdict, View
-from sidecar.status import LimitStatus, read_keys, read_status, show_keys, show_status
+from sidecar.status import LimitStatus, read_keys, read_status, show_keys
+from sidecar.status.table import show_status
 
 NEVER_MS = 10**14
 

@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 
 from lanes import LANES, config_of, serving
-from worker.explain import explain_routes
+from worker.explain import serve_explanations
 
 PAGES = {"origin": {"origin": "http://evil"}, "cross-site": {"sec-fetch-site": "cross-site"}}
 
@@ -14,7 +14,7 @@ PAGES = {"origin": {"origin": "http://evil"}, "cross-site": {"sec-fetch-site": "
 async def client():
     async with serving(LANES["direct"], config_of({"url": "http://127.0.0.1:1", "id": "a"})) as lane:
         app = FastAPI()
-        app.include_router(explain_routes(lane.runtime))
+        serve_explanations(app, lane.runtime)
         async with AsyncClient(transport=ASGITransport(app), base_url="http://localhost:9901") as client:
             yield client
 

@@ -178,7 +178,7 @@ async def test_the_rules_are_those_of_the_request(start: StartRuntime):
     assert "since GET may be made again" in get.retry[1]
     assert post.retry[1].endswith("never, since POST may do something, and it has no Idempotency-Key")
     assert "since it has an Idempotency-Key" in keyed.retry[1]
-    assert get.timeouts["connect_s"] == 5.0
+    assert get.timeouts["connect_s"] == 30.0
 
 
 async def test_what_the_backend_would_see_is_told(start: StartRuntime):

@@ -295,6 +295,8 @@ async def test_a_middleware_may_read_what_passes_both_ways(backend: Backend):
 
 @pytest.mark.parametrize("timeout", [0.05, (0.05, 0.05, None, None), httpx.Timeout(0.05), 0, -1])
 async def test_patience_may_be_said_as_httpx_has_it(app: FastAPI, backend: Backend, timeout: Any):
+    asked = Asked(app=app)
+    await asked.answered(await proxy_pass(asked.request, backend.url))  # no connection is to be made in so short a time
     backend.handler = never_answers()
     with pytest.raises(httpx.ReadTimeout):
         await proxy_pass(Asked(app=app).request, backend.url, timeout=timeout)

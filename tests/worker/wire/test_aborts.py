@@ -15,7 +15,8 @@ from rude import unresponsive
 from waiting import eventually
 from wire import encode_chunk, encode_head
 
-AT_ONCE = 1.0
+AT_ONCE = 10.0
+"""And no deadline of a lane is as short."""
 
 Leave = Callable[[RawClient], None]
 WAYS: dict[str, Leave] = {"close": RawClient.close, "reset": RawClient.abort}

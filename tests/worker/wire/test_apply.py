@@ -41,7 +41,7 @@ async def test_a_stream_goes_on_while_its_backend_leaves_the_pool(start_lane: St
             goes_on.set()
             assert (await client.read_response()).body == b"onetwo"
         await eventually(lambda: not lane.runtime.board.in_flight(row))
-        await eventually(lambda: not any(upstream.open for upstream in old.upstreams.values()), within=3)
+        await eventually(lambda: not any(upstream.open for upstream in old.upstreams.values()))
 
 
 async def test_a_connection_at_rest_is_used_again_under_another_config(start_lane: StartLane, backend: Backend):

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from itertools import count
+from itertools import count, product
 
 import pytest
 
 from backend import Backend, Connection, Handler, Request, answers, sends, stalls
+from cases import case
 from lanes import Lane, LaneKind, config_of, serving, settled
 from raw_client import RawClient, fetch
 from waiting import eventually
@@ -226,27 +227,30 @@ async def test_all_stale_connections_are_dropped_with_the_first(lane: Lane, back
     assert lane.upstream_connections == 1
 
 
-@pytest.mark.parametrize(
-    "stray",
-    [
-        b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
-        b"evil",
-        b"\r\n",
-        b"HTTP/1.1 100 Continue\r\n\r\n",
-    ],
-    ids=["response", "garbage", "crlf", "interim"],
-)
+STRAYS = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil",
+    b"evil",
+    b"\r\n",
+    b"HTTP/1.1 100 Continue\r\n\r\n",
+]
+FIRSTS = {
+    "length": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+    "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "head": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
+    "204": b"HTTP/1.1 204 No Content\r\n\r\n",
+}
+
+
 @pytest.mark.parametrize("later", [False, True], ids=["at once", "later"])
-@pytest.mark.parametrize("framing", ["length", "chunked", "head", "204"])
-async def test_stray_bytes_never_reach_another_client_rfc9112_9_2(
-    lane: Lane, backend: Backend, stray: bytes, later: bool, framing: str
-):
-    first = {
-        "length": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
-        "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-        "head": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n",
-        "204": b"HTTP/1.1 204 No Content\r\n\r\n",
-    }[framing]
+async def test_stray_bytes_never_reach_another_client_rfc9112_9_2(lane: Lane, backend: Backend, later: bool):
+    for framing, stray in product(FIRSTS, STRAYS):
+        with case((framing, stray)):
+            await nobody_gets(lane, backend, stray, framing, later)
+
+
+async def nobody_gets(lane: Lane, backend: Backend, stray: bytes, framing: str, later: bool) -> None:
+    """Neither the client whose answer these bytes follow, nor another."""
+    first = FIRSTS[framing]
     method = "HEAD" if framing == "head" else "GET"
     release = asyncio.Event()
 

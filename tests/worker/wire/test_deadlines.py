@@ -9,7 +9,7 @@ from rude import begins, never_answers, unresponsive
 from waiting import eventually
 from wire import encode_head
 
-OVERALL = {"timeouts": {"overall_s": 0.15}}
+OVERALL = {"timeouts": {"overall_s": 0.5}}
 TOO_LATE = (504, b"overall_timeout")
 
 
@@ -55,7 +55,7 @@ async def test_waiting_for_a_connection_is_part_of_the_time(start_lane: StartLan
 
     backend.handler = handle
     lane = await start_lane(
-        backend.url, connections={"max_connections": 1}, timeouts={"overall_s": 0.15, "queue_s": 5.0}
+        backend.url, connections={"max_connections": 1}, timeouts={"overall_s": 0.5, "queue_s": 20.0}
     )
     async with RawClient(lane.port) as client:
         await client.request()
@@ -88,11 +88,11 @@ async def test_an_answer_that_has_begun_may_take_its_time(start_lane: StartLane,
         await connection.end_chunked()
 
     backend.handler = handle
-    lane = await start_lane(backend.url, timeouts={"overall_s": 0.1})
+    lane = await start_lane(backend.url, timeouts={"overall_s": 0.5})
     async with RawClient(lane.port) as client:
         await client.request()
         await client.read_head()
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.6)
         go_on.set()
         assert await client.read_until(b"0\r\n\r\n")
 
@@ -106,10 +106,10 @@ async def test_one_attempt_may_have_less_time_than_a_request_to_a_single_backend
         bad.url,
         backend.url,
         balancing={"policy": "first"},
-        retry={"per_try_timeout_s": 0.1},
+        retry={"per_try_timeout_s": 0.5},
         timeouts={"response_headers_s": 20.0},
     )
-    assert (await fetch(lane.port, within=2)).body == b"ok"
+    assert (await fetch(lane.port)).body == b"ok"
     assert (lane.counted(bad).failures, lane.counted(bad).retries) == (1, 1)
 
 
@@ -118,7 +118,7 @@ async def test_one_attempt_of_a_post_that_takes_too_long_is_the_only_one(
     start_lane: StartLane, backend: Backend, bad: Backend
 ):
     bad.handler = never_answers()
-    lane = await start_lane(bad.url, backend.url, balancing={"policy": "first"}, retry={"per_try_timeout_s": 0.1})
+    lane = await start_lane(bad.url, backend.url, balancing={"policy": "first"}, retry={"per_try_timeout_s": 0.5})
     response = await fetch(lane.port, method="POST", body=b"x")
     assert (response.status, response.header("x-sidebeat-error")) == (504, b"response_timeout")
     assert not backend.requests
@@ -127,5 +127,5 @@ async def test_one_attempt_of_a_post_that_takes_too_long_is_the_only_one(
 @in_one_lane
 async def test_a_head_has_to_be_whole_in_time(start_lane: StartLane, backend: Backend, bad: Backend):
     bad.handler = begins(b"HTTP/1.1 200 OK\r\n")
-    lane = await start_lane(bad.url, backend.url, balancing={"policy": "first"}, retry={"per_try_timeout_s": 0.1})
-    assert (await fetch(lane.port, within=2)).body == b"ok"
+    lane = await start_lane(bad.url, backend.url, balancing={"policy": "first"}, retry={"per_try_timeout_s": 0.5})
+    assert (await fetch(lane.port)).body == b"ok"

@@ -13,7 +13,7 @@ from waiting import eventually
 from wire import TruncatedError, encode_chunk, encode_head
 from worker.failure import REFUSALS, Failure
 
-HASTY = {"connect_s": 0.3, "response_headers_s": 0.3, "idle_s": 0.4}
+HASTY = {"connect_s": 0.3, "response_headers_s": 0.3}
 
 
 async def test_a_connection_that_nobody_accepts_is_504(start_lane: StartLane):
@@ -58,12 +58,12 @@ async def test_early_hints_do_not_put_the_deadline_off(start_lane: StartLane, ba
 
     backend.handler = handle
     lane = await start_lane(backend.url, timeouts=HASTY, retry={"num_retries": 0})
-    assert (await fetch(lane.port, within=3)).status == 504
+    assert (await fetch(lane.port)).status == 504
 
 
 async def test_a_body_that_stops_is_cut_after_the_idle_time(start_lane: StartLane, backend: Backend):
     backend.handler = begins(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
-    lane = await start_lane(backend.url, timeouts=HASTY)
+    lane = await start_lane(backend.url, timeouts={"idle_s": 0.4})
     async with RawClient(lane.port) as client:
         await client.request()
         with pytest.raises((TruncatedError, ConnectionError)):
@@ -76,16 +76,16 @@ async def test_a_body_that_trickles_is_not_idle(start_lane: StartLane, backend: 
     async def handle(request: Request, connection: Connection) -> None:
         await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n")
         for _ in range(6):
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.25)
             await connection.send(b"x")
 
     backend.handler = handle
-    lane = await start_lane(backend.url, timeouts=HASTY)
+    lane = await start_lane(backend.url, timeouts={"idle_s": 1.2})
     assert (await fetch(lane.port)).body == b"xxxxxx"
 
 
 async def test_a_backend_is_not_idle_while_it_is_the_client_that_does_not_read(start_lane: StartLane, backend: Backend):
-    lane = await start_lane(backend.url, timeouts={"idle_s": 1.0})
+    lane = await start_lane(backend.url, timeouts={"idle_s": 1.5})
     paused = asyncio.Event()
     resumed = asyncio.Event()
 
@@ -96,7 +96,7 @@ async def test_a_backend_is_not_idle_while_it_is_the_client_that_does_not_read(s
             await asyncio.sleep(0)
         paused.set()
         await resumed.wait()
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(0.8)
         await connection.send(b"the end")
         connection.close()
 
@@ -105,7 +105,7 @@ async def test_a_backend_is_not_idle_while_it_is_the_client_that_does_not_read(s
         client.pause_reading()
         await client.request()
         await paused.wait()
-        await asyncio.sleep(0.7)
+        await asyncio.sleep(0.8)
         client.resume_reading()
         resumed.set()
         assert (await client.read_response()).body.endswith(b"the end")
@@ -125,7 +125,7 @@ async def test_a_stream_both_ways_has_the_idle_time_of_a_stream(start_lane: Star
         await connection.gone()
 
     backend.handler = handle
-    lane = await start_lane(backend.url, timeouts={"response_headers_s": 0.3, "idle_s": 5.0})
+    lane = await start_lane(backend.url, timeouts={"response_headers_s": 0.6, "idle_s": 20.0})
     async with RawClient(lane.port) as client:
         await client.send(encode_head("POST / HTTP/1.1", [("Host", "a"), ("Transfer-Encoding", "chunked")]))
         await client.read_until(b"begun")

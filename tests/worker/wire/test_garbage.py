@@ -49,11 +49,12 @@ async def test_nothing_of_a_request_outlives_it(
     """The last one whose deadline had been looked at stayed where the ticker kept it: with its client and its body."""
     monkeypatch.setattr("worker.allowance.Allowance.hedge_after_s", lambda _, now: 0.001)
     monkeypatch.setattr("worker.allowance.Allowance.may_hedge", lambda _, now: True)
+    deadline_s = 0.1 if status == 504 else 20.0
     lane = await start_lane(
         backend.url,
         bad.url,
         routes=[{"pool": "api", "hedge": is_hedged}],
-        timeouts={"connect_s": 0.1, "response_headers_s": 0.1, "overall_s": 0.1},
+        timeouts={"connect_s": deadline_s, "response_headers_s": deadline_s, "overall_s": deadline_s},
         outlier_detection={"max_ejected_ratio": 0.0},
     )
     backend.handler = bad.handler = handler

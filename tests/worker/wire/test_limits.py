@@ -93,7 +93,7 @@ async def test_a_chunked_body_over_the_limit_is_413_when_it_gets_there(start_lan
 
 @pytest.mark.parametrize("sent", [b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n"], ids=["line", "fields"])
 async def test_a_head_that_does_not_come_is_408_and_the_end(start_lane: StartLane, backend: Backend, sent: bytes):
-    lane = await start_lane(backend.url, listen={"header_timeout_s": 0.2})
+    lane = await start_lane(backend.url, listen={"header_timeout_s": 0.5})
     lane.needs("client")
     async with RawClient(lane.port) as client:
         await client.request()
@@ -140,7 +140,7 @@ async def test_a_connection_at_rest_is_closed_in_the_end_rfc9112_9_8(start_lane:
 async def test_an_empty_line_after_a_body_is_no_request_rfc9112_2_2(
     start_lane: StartLane, backend: Backend, sent: bytes
 ):
-    lane = await start_lane(backend.url, listen={"header_timeout_s": 0.2})
+    lane = await start_lane(backend.url, listen={"header_timeout_s": 0.5})
     lane.needs("client")
     async with RawClient(lane.port) as client:
         await client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab" + sent)
@@ -162,7 +162,7 @@ async def test_a_body_that_stops_coming_is_408_and_the_backend_sees_it_end(start
 
 
 async def test_a_body_that_comes_slowly_is_waited_for(start_lane: StartLane, backend: Backend):
-    lane = await start_lane(backend.url, listen={"body_idle_s": 1.5}, timeouts={"response_headers_s": 0.2})
+    lane = await start_lane(backend.url, listen={"body_idle_s": 1.5}, timeouts={"response_headers_s": 1.0})
     async with RawClient(lane.port) as client:
         await client.send(encode_head("POST / HTTP/1.1", [("Host", "a"), ("Content-Length", "5")]))
         for byte in b"hello":
@@ -193,7 +193,7 @@ async def test_a_backend_that_takes_the_body_slowly_does_not_make_the_client_lat
 
 
 async def test_a_client_has_its_time_again_after_the_backend_kept_it_waiting(start_lane: StartLane, backend: Backend):
-    lane = await start_lane(backend.url, listen={"body_idle_s": 1.5})
+    lane = await start_lane(backend.url, listen={"body_idle_s": 2.0})
     backend.reads_bodies = False
     release = asyncio.Event()
 
@@ -210,7 +210,7 @@ async def test_a_client_has_its_time_again_after_the_backend_kept_it_waiting(sta
         while lane.backend_transport.get_write_buffer_size() < 65_536:
             await client.send(encode_chunk(b"x" * 100_000))
             await asyncio.sleep(0.005)
-        await asyncio.sleep(1.6)
+        await asyncio.sleep(2.1)
         release.set()
         await asyncio.sleep(1.2)  # less than it has, and longer than from one look at the clock to the next
         await client.send(encode_last_chunk())
@@ -231,7 +231,7 @@ async def test_a_client_that_never_reads_is_not_kept_for_ever(start_lane: StartL
         client.pause_reading()
         await client.request()
         await eventually(lambda: lane.runtime.clients)
-        await eventually(lambda: not lane.runtime.clients, within=6)
+        await eventually(lambda: not lane.runtime.clients)
     assert lane.counted(backend).failures == 0  # it is the client that was slow
 
 
@@ -252,4 +252,4 @@ async def test_a_client_that_never_reads_the_end_of_an_answer_is_not_kept_for_ev
         client.pause_reading()
         await client.send(head * 400 + last)
         await eventually(lambda: lane.runtime.clients)
-        await eventually(lambda: not lane.runtime.clients, within=6)
+        await eventually(lambda: not lane.runtime.clients)

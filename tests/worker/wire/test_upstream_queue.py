@@ -246,13 +246,13 @@ async def test_a_tunnel_counts(backend: Backend):
 
 
 async def test_the_end_of_the_worker_ends_the_line(gate: Gate, backend: Backend):
-    upstream = upstream_of(backend.url, max_connections=1, queue_s=0.02)
+    upstream = upstream_of(backend.url, max_connections=1, queue_s=0.5)
     callers = [caller.start() for caller in numbered(upstream, 3)]
     await eventually(lambda: backend.requests)
     upstream.close()
     gate.opened.set()
     await eventually(lambda: backend.connections_open == 0)
-    await asyncio.sleep(0.05)  # nothing is to happen, which no condition shows
+    await asyncio.sleep(0.6)  # nothing is to happen, not even when their time in the line is over
     assert not any(caller.is_over for caller in callers)
     assert not upstream.open
 

@@ -272,7 +272,7 @@ async def test_a_client_that_is_gone_takes_the_backends_leg_with_it(
     lane = await start_lane(await serve_websockets(handle))
     async with client(lane) as socket:
         socket.transport.abort()
-        await eventually(lambda: not lane.in_flight, within=1)
+        await eventually(lambda: not lane.in_flight)
     await eventually(lambda: heard == [(1011, "")])
     [tally] = [seats.board.tally(row) for seats in lane.runtime.seats.values() for row in seats.rows.values()]
     assert tally.failures == 0
@@ -293,7 +293,7 @@ async def test_a_client_that_leaves_before_the_answer_takes_the_question_with_it
         asking = tasks.create_task(client(lane).__aenter__())
         await eventually(lambda: backend.requests)
         asking.cancel()
-        await eventually(gone.is_set, within=1)
+        await eventually(gone.is_set)
     await lane.quiet()
 
 
