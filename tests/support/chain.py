@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from backend import bound_tcp
+from ends import bound_tcp
 from processes import Program
 from raw_client import Address, fetch
 from sidecar.contract.rundir import store_socket

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from backend import Fields, abort
+from backend import Fields
+from ends import abort
 from waiting import PATIENCE
 from wire import BODYLESS, Headers, TruncatedError, WireReader, encode_head, is_chunked, values
 

@@ -270,10 +270,15 @@ async def test_https_is_trusted_as_the_tls_table_says(certificate: tuple[Path, P
         assert misnamed.reason.startswith("TLS: ip address mismatch")
 
 
-async def test_https_to_a_backend_without_tls_says_so(backend: Backend):
-    backend.handler = answers()
-    result = await probe(backend.url.replace("http:", "https:"))
-    assert not result.passed
+async def test_https_to_a_backend_without_tls_says_so():
+    async def refuse(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        result = await probe(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    assert (result.passed, result.reason, result.refused) == (False, "TLS: wrong version number", False)
 
 
 def test_a_missing_authority_file_is_an_error_at_once(tmp_path: Path):
