@@ -390,7 +390,8 @@ def test_a_port_that_a_dead_connection_still_holds_is_free(held: ExitStack):
         server.accept()[0].close()
         client.recv(1)
         client.close()
-    assert settle(Listen(bind=f"127.0.0.1:{port}"), held).bind == f"127.0.0.1:{port}"
+    listen = Listen(bind=f"127.0.0.1:{port}", admin="127.0.0.1:0")
+    assert settle(listen, held).bind == f"127.0.0.1:{port}"
 
 
 def test_port_0_becomes_a_port_that_the_system_chose_and_that_is_kept_for_a_server_of_ours(held: ExitStack):
