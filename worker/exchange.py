@@ -109,7 +109,7 @@ class Exchange(Attempts):
     def _tap_in(self) -> None:
         """There is more to it than an answer in one piece: from here on a tap notes what passes, if anybody asks."""
         if self.observer is not None:
-            began = self._since or self._began
+            began = self._since or self._began or self._service.clock()  # a body may be refused before the start
             tap = self.observer.tap(self._head, self._peer, self._downstream, began)
             self._downstream = self.tap = tap
             tap.exchange, self.observer = self, None

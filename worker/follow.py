@@ -187,10 +187,10 @@ class Follower:
     async def _watch(self) -> None:
         """Log when knowledge comes of age, also while nothing is heard at all."""
         while True:
+            await asyncio.sleep(WATCH_S)  # first: a copy from the disk is old, and the first poll is on its way
             now = self._clock()
             for pool, knowledge in self._knowledge.items():
                 self._note_freshness(pool, knowledge.freshness(now), knowledge.age_s(now))
-            await asyncio.sleep(WATCH_S)
 
     def _note_freshness(self, pool: str, freshness: Freshness, age_s: float | None) -> None:
         known, self._freshness[pool] = self._freshness.get(pool, Freshness.COLD), freshness

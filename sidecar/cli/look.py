@@ -48,7 +48,8 @@ def keys(
     if as_json:
         typer.echo(json.dumps([entry.as_json() for entry in entries], indent=2))
     else:
-        typer.echo(show_keys(entries) or f"no key in the namespace {place.namespace!r}")
+        such = "" if pattern is None else f" like {pattern!r}"
+        typer.echo(show_keys(entries) or f"no key{such} in the namespace {place.namespace!r}")
 
 
 def events(

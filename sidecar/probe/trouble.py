@@ -50,7 +50,7 @@ def _reason_of_system(cause: OSError, address: Address) -> str:
         case ConnectionResetError() | BrokenPipeError():
             return "connection reset"
         case _:
-            return (cause.strerror or str(cause)).lower()
+            return (cause.strerror or str(cause) or "timed out").lower()
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -61,6 +61,8 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
     if isinstance(error, BaseExceptionGroup):
         for member in error.exceptions:
             yield from _leaves(member)
+    elif isinstance(error, TimeoutError):  # below it is how anyio tells itself that the time is over
+        yield error
     elif (cause := error.__cause__ or error.__context__) is not None:
         yield from _leaves(cause)
     else:

@@ -134,9 +134,13 @@ def progress_of(worker: WorkerStatus) -> str:
     """What a worker has under way; of one that drains, how much is left, down to the connections that rest."""
     counts = {kind: count for kind, count in asdict(worker.under_way).items() if count}
     if not worker.draining:
-        return ", ".join(f"{count} {kind}" for kind, count in counts.items() if kind != "idle")
-    left = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        return ", ".join(_counted(count, kind) for kind, count in counts.items() if kind != "idle")
+    left = ", ".join(_counted(count, kind) for kind, count in counts.items())
     return f"draining: {left} left" if left else "draining"
+
+
+def _counted(count: int, kind: str) -> str:
+    return f"{count} {kind.removesuffix('s') if count == 1 else kind}"
 
 
 def lag_of(worker: WorkerStatus, pool: PoolStatus) -> str:

@@ -227,6 +227,8 @@ def test_a_second_terminal_finds_the_running_system(shared_redis: RedisServer, n
 def test_an_empty_namespace_is_said(shared_redis: RedisServer, namespace: str, capsys: Captured):
     assert run(["keys", "--redis", shared_redis.url, "--namespace", namespace]) == 0
     assert capsys.readouterr().out == f"no key in the namespace '{namespace}'\n"
+    assert run(["keys", "view", "--redis", shared_redis.url, "--namespace", namespace]) == 0
+    assert capsys.readouterr().out == f"no key like 'view' in the namespace '{namespace}'\n"
 
 
 def test_a_flag_wins_over_a_variable_and_that_over_the_file(file: Path):

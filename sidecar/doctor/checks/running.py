@@ -1,7 +1,10 @@
 """The parts that run: whether they are there, and know the same."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from sidecar.contract.latency import MIN_SAMPLES
+from sidecar.contract.recent import WINDOW_S
 from sidecar.doctor.facts import Asked, Facts
 from sidecar.doctor.finding import Finding, fail, ok, or_else, warn
 from sidecar.status import BackendStatus, PoolStatus, printable
@@ -11,6 +14,8 @@ from sidecar.status.words import milliseconds
 
 LOST_MS = 30_000
 """A worker does not go by a view that is older than this (worker.view)."""
+BUSY_RPS = MIN_SAMPLES / WINDOW_S
+"""With fewer requests a second, what a backend took of late is chance: one connection that had to be made."""
 
 
 def monitors(facts: Facts) -> Iterator[Finding]:
@@ -44,7 +49,7 @@ def workers(facts: Facts) -> Iterator[Finding]:
     found = (each for name, pool in facts.status.pools.items() for each in _of_workers(name, pool, now))
     count = sum(len(pool.workers) for pool in facts.status.pools.values())
     if facts.status.pools:
-        yield from or_else(found, ok("workers", f"{count} reports, all on the view of now"))
+        yield from or_else(found, ok("workers", f"{count} report{'s' if count == 1 else ''}, all on the view of now"))
 
 
 def _of_workers(name: str, pool: PoolStatus, now_ms: int) -> Iterator[Finding]:
@@ -99,11 +104,17 @@ def _of_backend(name: str, backend: BackendStatus) -> Iterator[Finding]:
 
 
 def latency(facts: Facts) -> Iterator[Finding]:
-    """Whether a backend is much slower than its peers, of late, at what is asked of it."""
-    named = {name: slow for name, pool in facts.status.pools.items() if (slow := slowest(pool)) is not None}
-    found = [_of_slow(f"{name}/{slow}", facts.status.pools[name].backends[slow]) for name, slow in named.items()]
-    if any(each.p99_ms is not None for pool in facts.status.pools.values() for each in pool.backends.values()):
+    """Whether a backend is much slower than its peers, of late, at what is asked of it; of the busy ones alone."""
+    busy = {name: _busy(pool) for name, pool in facts.status.pools.items()}
+    named = {name: slow for name, pool in busy.items() if (slow := slowest(pool)) is not None}
+    found = [_of_slow(f"{name}/{slow}", busy[name].backends[slow]) for name, slow in named.items()]
+    if any(each.p99_ms is not None for pool in busy.values() for each in pool.backends.values()):
         yield from or_else(found, ok("latency", "no backend is much slower than the others of its pool"))
+
+
+def _busy(pool: PoolStatus) -> PoolStatus:
+    """The pool with those of its backends that have enough to do for a quantile."""
+    return replace(pool, backends={name: each for name, each in pool.backends.items() if (each.rps or 0.0) >= BUSY_RPS})
 
 
 def _of_slow(name: str, backend: BackendStatus) -> Finding:

@@ -83,8 +83,10 @@ def remote(**changes: Any) -> Facts:
     return facts(store=StoreFacts(**REMOTE | changes))
 
 
-def timed(probe_ms: float | None = None, **p99_ms: float) -> Facts:
-    return pool(backends={name: backend_status(p99_ms=each, probe_ms=probe_ms) for name, each in p99_ms.items()})
+def timed(probe_ms: float | None = None, rps: float = 2.0, **p99_ms: float) -> Facts:
+    return pool(
+        backends={name: backend_status(p99_ms=each, probe_ms=probe_ms, rps=rps) for name, each in p99_ms.items()}
+    )
 
 
 TABLE: list[tuple[Check, Facts, str, str]] = [
@@ -192,6 +194,10 @@ def test_of_a_system_without_a_config_the_rest_is_checked(known: Facts, worst: s
 
 def test_of_a_pool_without_traffic_nothing_is_said_of_its_latency():
     assert list(latency(facts())) == []
+
+
+def test_of_a_few_requests_nobody_tells_who_is_slow():
+    assert list(latency(timed(a=30.0, b=10.0, rps=1.9))) == []
 
 
 def test_a_finding_is_said_to_programs_in_full():

@@ -5,13 +5,14 @@ import ssl
 import time
 from pathlib import Path
 
+import httpcore
 import pytest
 
 from backend import Backend, Connection, Handler, Request, answers, answers_chunked, resets, sends, stalls
 from probing import SYSTEM_TRUST, probe
 from sidecar.contract.config import BackendTable, HealthCheck, UpstreamTLS
-from sidecar.contract.model import Health
-from sidecar.probe import Prober, tls_context
+from sidecar.contract.model import Health, parse_address
+from sidecar.probe import Prober, in_words, tls_context
 from sidecar.probe.http import MAX_BODY_BYTES
 from waiting import eventually, free_port
 
@@ -145,6 +146,14 @@ async def test_what_went_wrong_is_said_in_words(backend: Backend, handler: Handl
     result = await probe(backend.url, timeout_s=0.5)
     assert (result.passed, result.reason, result.refused) == (False, reason, False)
     assert result.failed_in_transport
+
+
+def test_a_time_that_is_over_is_said_in_the_same_words_each_time():
+    late = TimeoutError()
+    late.__cause__ = asyncio.CancelledError("Cancelled via cancel scope 7f53c1331ee0")
+    error = httpcore.ReadTimeout(late)
+    error.__cause__ = late
+    assert in_words(error, parse_address("http://h:80")) == "timed out"
 
 
 async def test_a_body_that_breaks_off_is_a_failed_answer(backend: Backend):

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -150,6 +151,20 @@ async def test_a_body_that_is_refused_on_its_way_is_logged_once(start_lane: Star
         assert (await client.read_response()).status == 413
     line = await log.only_line()
     assert (line["status"], line["failure"], line["ended"]) == (413, "body_too_large", "complete")
+
+
+async def test_a_body_that_is_refused_along_with_its_head_took_no_longer_than_it_did(
+    start_lane: StartLane, backend: Backend, log: Log
+):
+    lane = await start_lane(backend.url, log=log.section, listen={"max_body_bytes": 10})
+    head = encode_head("POST / HTTP/1.1", [("Host", "a"), ("Transfer-Encoding", "chunked")])
+    began = monotonic()
+    async with RawClient(lane.port) as client:
+        await client.send(head + encode_chunk(b"x" * 11))
+        assert (await client.read_response()).status == 413
+    line = await log.only_line()
+    assert line["failure"] == "body_too_large"
+    assert 0 <= line["duration_ms"] <= (monotonic() - began) * 1000
 
 
 async def test_a_tunnel_is_logged_at_its_end(start_lane: StartLane, backend: Backend, log: Log):

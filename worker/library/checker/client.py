@@ -30,6 +30,6 @@ class ByClient:
 
 
 def _url(url: httpcore.URL) -> httpx.URL:
-    """The same for httpx, with the path as it was configured, which it would tidy."""
+    """The same for httpx, which tidies the path, as the targets' is already."""
     where = httpx.URL(scheme=url.scheme.decode(), host=url.host.decode(), port=url.port)
     return where.copy_with(raw_path=url.target)
