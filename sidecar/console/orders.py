@@ -1,5 +1,6 @@
 """What may be asked for of a backend: the same as with `sidebeat drain`, `maint`, `ready` and `weight`."""
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Annotated
 
@@ -73,8 +74,10 @@ def order_routes(live: Live, look: Look, access: Access) -> APIRouter:
 
 async def _order(live: Live, look: Look, pool: str, backend: str, wish: Admin | float | None, client: str) -> Done:
     known = (await look.seen()).status.pools
-    if pool not in known or backend not in known[pool].backends:
-        raise HTTPException(404, f"there is no backend {pool}/{backend}")
+    if pool not in known:
+        raise HTTPException(404, f"there is no pool {pool!r}{_only(known)}")
+    if backend not in known[pool].backends:
+        raise HTTPException(404, f"the pool {pool} has no backend {backend!r}{_only(known[pool].backends)}")
     warning = warning_without(pool, known[pool], backend, known[pool].backends) if ends_work(wish) else None
     async with store_at(live.setting.url) as store:
         keys = PoolKeys(live.setting.namespace, pool)
@@ -83,3 +86,8 @@ async def _order(live: Live, look: Look, pool: str, backend: str, wish: Admin | 
     return Done(
         pool=pool, backend=backend, before=asked.before, after=asked.after, since_ms=asked.since_ms, warning=warning
     )
+
+
+def _only(names: Iterable[str]) -> str:
+    listed = ", ".join(sorted(names))
+    return listed and f", only {listed}"

@@ -153,7 +153,7 @@ def whereabouts(config: Config) -> str:
     """Where traffic goes in, and where to look at it."""
     listen, command = config.listen, _our_command()
     traffic = ", ".join(address.url for address in listen.public_sockets)
-    look = f"`{command} top` watches it, `doctor` checks it"
+    look = f"`{command} top{_in_namespace(config)}` watches it, `doctor` checks it"
     console = f", console {listen.console_socket.url}" if config.console.enabled else ""
     return f"traffic {traffic}, admin {listen.admin_socket.url}{console}; {look}"
 
@@ -223,5 +223,9 @@ def _our_command() -> str:
 
 
 def _place(config: Config, store_url: str, *, found_by_itself: bool) -> str:
-    namespace = "" if config.store.namespace == "default" else f" --namespace {config.store.namespace}"
+    namespace = _in_namespace(config)
     return namespace if found_by_itself else f" --redis {shlex.quote(without_password(store_url))}{namespace}"
+
+
+def _in_namespace(config: Config) -> str:
+    return "" if config.store.namespace == "default" else f" --namespace {config.store.namespace}"

@@ -224,7 +224,7 @@ async def test_status_says_what_a_worker_waits_for(tmp_path: Path):
                 program.send(signal.SIGUSR2)
                 await eventually(is_waited_for)
                 said = await second_terminal("status", cwd=tmp_path)
-                assert "draining: 1 streams, 1 idle left" in said
+                assert "draining: 1 stream, 1 idle left" in said
 
 
 async def is_waited_for() -> bool:

@@ -20,7 +20,7 @@ from sidecar.store import StoreError
 from sidecar.up.keeper import Backoff
 from sidecar.up.ports import AddressError, settle
 from sidecar.up.supply import reach
-from sidecar.up.tell import Progress, has_colour, in_double_quotes, opening, painted, redis_cli
+from sidecar.up.tell import Progress, has_colour, in_double_quotes, opening, painted, redis_cli, whereabouts
 from waiting import eventually_sync
 
 UP = """
@@ -443,6 +443,7 @@ def test_the_opening_names_proxy_admin_and_both_ways_to_the_keys():
         "keys     redis-cli -s '/run/a b/store.sock' HGETALL \"sidebeat:{blue:far}:backend:10.0.0.1:80\"",
     ]
     assert lines[5].endswith("sidebeat keys --namespace blue")
+    assert "sidebeat top --namespace blue` watches it" in whereabouts(parse(content, {}))
     *_, last = opening(
         parse(content, {}), "redis://:secret@h/0", found_by_itself=False, token_file=Path("/run/a/console.token")
     )

@@ -57,6 +57,14 @@ async def test_who_takes_the_last_one_away_is_warned(client):
     }  # fmt: skip
 
 
+async def test_who_names_what_is_not_there_is_told_what_is(client):
+    for path, said in [
+        ("web/backends/a", "there is no pool 'web', only api"),
+        ("api/backends/c", "the pool api has no backend 'c', only /run/b, a"),
+    ]:
+        assert (await client.post(f"/api/pools/{path}/drain", json={})).json() == {"detail": said}
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [

@@ -343,7 +343,7 @@ async def test_neither_attempt_outlasts_the_time_there_is_in_all(
     start_hedging: StartHedging, backend: Backend, bad: Backend
 ):
     bad.handler = backend.handler = never_answers()
-    lane = await start_hedging(bad, backend, timeouts={"overall_s": 0.5})
+    lane = await start_hedging(bad, backend, timeouts={"overall_s": 3.0})
     response = await fetch(lane.port)
     assert (response.status, response.header("x-sidebeat-error")) == (504, b"overall_timeout")
     assert len(backend.requests) == 1
